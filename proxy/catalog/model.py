@@ -1,0 +1,170 @@
+"""The upstream's catalog as one frozen snapshot. Pure: introspection fills it, the engine asks it.
+
+Everything is by OID, so that what is renamed stays what it is; names are only a way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+FIRST_NORMAL_OBJECT_ID = 16384
+"""OIDs below belong to objects that initdb made (access/transam.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One live column. ``type_sql`` is the type as SQL that resolves the same under any search_path, with modifier
+    (``pg_catalog.varchar(20)``, ``app.mood``, ``pg_catalog.int4[]``). ``base_type`` is the OID under all domains.
+    """
+
+    name: str
+    number: int
+    type_oid: int
+    typmod: int
+    type_sql: str
+    base_type: int
+    type_category: str
+    is_enum: bool
+    is_domain: bool
+    not_null: bool
+    generated: bool
+    collation: str | None
+
+
+class Access(StrEnum):
+    """What a statement does to a relation; each fires other code."""
+
+    SELECT = "select"
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+    TRUNCATE = "truncate"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What an access touches beyond the relation itself, transitively: through views, rules, triggers, defaults, row
+    security policies, generated columns, casts, domain checks, operators, index expressions, cascading foreign keys.
+
+    ``relations`` and ``functions`` are OIDs; of functions only those that initdb did not make. ``rules`` are user-made
+    rewrite rules (not a view's own ON SELECT) as ``relation.rule``. ``opaque`` names what could not be followed.
+    """
+
+    relations: frozenset[int] = frozenset()
+    functions: frozenset[int] = frozenset()
+    rules: frozenset[str] = frozenset()
+    opaque: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
+    composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over plain
+    columns. ``reach``: by kind of access, already closed over.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    columns: tuple[Column, ...] = ()
+    parents: tuple[int, ...] = ()
+    children: tuple[int, ...] = ()
+    partition_key: tuple[str, ...] = ()
+    row_security: bool = False
+    temporary: bool = False
+    extension: str | None = None
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    reach: Mapping[Access, Reach] = field(default_factory=dict)
+
+    @property
+    def builtin(self) -> bool:
+        """Made by initdb: a system catalog, a view on one, or information_schema."""
+        return self.oid < FIRST_NORMAL_OBJECT_ID
+
+    def column(self, name: str) -> Column | None:
+        """The live column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function (f), aggregate (a), window function (w) or procedure (p). ``max_args`` None: variadic.
+
+    ``version`` changes when the definition is replaced (pg_proc's xmin). ``input_types`` are the OIDs of the arguments.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    min_args: int
+    max_args: int | None
+    extension: str | None
+    version: int
+    input_types: tuple[int, ...] = ()
+
+    @property
+    def builtin(self) -> bool:
+        return self.oid < FIRST_NORMAL_OBJECT_ID
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator and the function behind it (and its estimators), as OIDs of Function."""
+
+    oid: int
+    schema: str
+    name: str
+    functions: frozenset[int]
+    extension: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A type that initdb did not make. ``functions``: user code that converting to it, or comparing it, runs (input,
+    output, casts, domain checks), transitively; ``relation``: the OID of the relation whose row type it is, or 0.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    functions: frozenset[int]
+    relation: int
+    extension: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One snapshot of one database. ``generation`` grows with each change; equal generations are equal catalogs."""
+
+    database: str
+    generation: int
+    server_version: int
+    relations: Mapping[int, Relation]
+    relation_names: Mapping[tuple[str, str], int]
+    schemas: frozenset[str]
+    functions: Mapping[int, Function]
+    functions_named: Mapping[str, tuple[Function, ...]]
+    operators_named: Mapping[str, tuple[Operator, ...]]
+    types_named: Mapping[str, tuple[Type, ...]]
+    implicit_casts: frozenset[int] = frozenset()
+    """Functions of casts that users made and that PostgreSQL applies without being asked (implicit or assignment)."""
+
+    def relation(self, schema: str, name: str) -> Relation | None:
+        """The relation of exactly this schema and name, or None."""
+        oid = self.relation_names.get((schema, name))
+        return None if oid is None else self.relations[oid]
+
+    def resolve(self, name: str, search_path: tuple[str, ...]) -> Relation | None:
+        """What an unqualified ``name`` means under an effective ``search_path`` (``pg_catalog`` already in its place,
+        PostgreSQL manual 5.10.3). Temporary schemas are the session's matter and stand before this.
+        """
+        for schema in search_path:
+            found = self.relation(schema, name)
+            if found is not None:
+                return found
+        return None

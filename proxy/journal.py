@@ -1,0 +1,58 @@
+"""How the session tells the audit what happens. The audit implements it; a failing journal refuses statements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.errors import Refusal
+from proxy.policy.model import Policy
+from proxy.verdict import StatementVerdict
+
+
+@dataclass(slots=True)
+class SessionFacts:
+    """What every event of a session carries. The session keeps it current."""
+
+    session: str
+    client: str
+    role: str = ""
+    database: str = ""
+    application: str = ""
+    actor: str = ""
+
+
+class Journal(Protocol):
+    """Each method returns when the event has been handed to every sink, and raises if one failed."""
+
+    def session_start(self, facts: SessionFacts) -> None: ...
+
+    def session_end(self, facts: SessionFacts, sqlstate: str | None) -> None: ...
+
+    def purpose_change(self, facts: SessionFacts, purpose: str | None) -> None: ...
+
+    def new_event_id(self) -> str:
+        """An id for an event that is about to be written: a refusal's DETAIL names it."""
+        ...
+
+    def statement(
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        statement: StatementVerdict,
+        policy: Policy,
+        refusal: Refusal | None,
+    ) -> None:
+        """A statement was decided and is about to run (or was refused)."""
+        ...
+
+    def result(
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        rows: int | None,
+        duration_ms: float,
+        sqlstate: str | None,
+    ) -> None:
+        """A statement is over. ``rows`` returned or touched, None where its command tag has no count."""
+        ...

@@ -1,0 +1,257 @@
+"""What the engine says of a client's statement text: the contract between engine, session and audit. Data only.
+
+The engine makes a :class:`Verdict` for one (text, :class:`Context`); the session obeys it, applies the
+:data:`Effect` of each statement when the upstream says that it completed, and has it written to the audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from proxy.catalog.model import Catalog, Relation
+from proxy.errors import Refusal
+from proxy.policy.model import Policy
+
+# --- effects: what a completed statement changes in the session ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SetSetting:
+    """SET, RESET (``value`` None) or set_config of a tracked setting. ``local``: until the transaction's end."""
+
+    name: str
+    value: str | None
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetAll:
+    """RESET ALL: every setting but role and session_authorization, as a SET of each start value."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardAll:
+    """DISCARD ALL: settings and roles back to start values, prepared statements, temporary tables and cursors gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """BEGIN, START TRANSACTION; a COMMIT or ROLLBACK AND CHAIN brings one with it (``chain``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """COMMIT, END, PREPARE TRANSACTION. A command tag of ROLLBACK means that it was a rollback."""
+
+    chain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    chain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Savepoint:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackTo:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """SQL PREPARE: ``name`` now stands for ``text`` (the statement after AS)."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deallocate:
+    """SQL DEALLOCATE; ``name`` None means ALL."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRelation:
+    """CREATE TABLE and the like made a plain relation that the shared catalog does not know before COMMIT."""
+
+    schema: str | None
+    name: str
+    temporary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropRelation:
+    """DROP TABLE and the like of a relation that this session created (temporary or uncommitted)."""
+
+    schema: str | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCatalog:
+    """DDL: the catalog must be read anew before the next statement is decided (at COMMIT inside a transaction)."""
+
+
+Effect = (
+    SetSetting
+    | ResetAll
+    | DiscardAll
+    | Begin
+    | Commit
+    | Rollback
+    | Savepoint
+    | RollbackTo
+    | Release
+    | Prepare
+    | Deallocate
+    | CreateRelation
+    | DropRelation
+    | ChangeCatalog
+)
+
+# --- context: what a verdict depends on beside the text --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything beside the text that a verdict depends on. Hashable by value but for catalog, policy (by identity).
+
+    ``role`` is the role that logged in (session_user as the upstream says it); ``current_role`` what SET ROLE made of
+    it. ``settings`` holds the tracked settings now in force. ``overlay`` holds relations that only this session sees:
+    temporary tables under schema ``pg_temp``, uncommitted tables under their own. ``purpose_source`` is how
+    ``consentry.purpose`` came to be: ``startup`` or ``setting``; None where it is not set.
+    ``prepared`` is what SQL EXECUTE may name: name to client text, of SQL PREPARE and of protocol Parse alike.
+    """
+
+    database: str
+    role: str
+    current_role: str
+    settings: Mapping[str, str]
+    purpose_source: Literal["startup", "setting"] | None
+    catalog: Catalog
+    policy: Policy
+    start: Mapping[str, str] = field(default_factory=dict)
+    """The tracked settings as the session started with them: what RESET goes back to."""
+    dirty: bool = False
+    """Some tracked setting was changed in the transaction under way, so COMMIT or ROLLBACK may change it again."""
+    overlay: Mapping[tuple[str, str], Relation | None] = field(default_factory=dict)
+    prepared: Mapping[str, str] = field(default_factory=dict)
+
+
+class Decisions(Protocol):
+    """The verdicts for one context. ``known`` is the hot path: one look-up by the client's exact bytes.
+
+    ``authorize`` decides, remembers and never raises: an error while deciding is a refusal. ``known`` may be emptied at
+    any time (memory bound, a suspension beginning), so hold Decisions, not ``known``.
+    """
+
+    known: dict[bytes, Verdict]
+
+    def authorize(self, query: bytes) -> Verdict: ...
+
+
+class Engine(Protocol):
+    """Decides; does no I/O. Implemented by :mod:`proxy.engine`."""
+
+    def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
+        """Judges a StartupMessage's parameters (``options`` included) before anything is sent upstream.
+
+        Returns the tracked settings that they declare, or why the session may not start (SPEC 3, 4, 9).
+        """
+        ...
+
+    def admit(self, context: Context) -> Refusal | None:
+        """Judges the session once it is logged in and its true role is known: purpose granted, way of declaring open."""
+        ...
+
+    def decisions(self, context: Context) -> Decisions:
+        """The verdicts for ``context``; the same object for equal contexts while it is cached. Call it when the context
+        changes, not for each statement.
+        """
+        ...
+
+
+# --- verdict ----------------------------------------------------------------------------------------------------------
+
+Kind = Literal["pass", "allow", "mask", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnUse:
+    """One classified column that a statement reads or writes, with its decision: one entry of SPEC 11's ``columns``."""
+
+    column: str
+    category: str
+    sensitivity: str
+    use: str
+    decision: str
+    reasons: tuple[str, ...]
+    rule: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementVerdict:
+    """One statement of a text. ``tag`` is its kind (``SELECT``). ``normalized`` has ``?`` for every literal and no
+    comments; ``fingerprint`` names its shape. ``purpose`` is the purpose in force for it, None if none.
+    ``subjects``: (kind, key as text) named by the statement, to be logged as keyed hashes only.
+    """
+
+    kind: Kind
+    tag: str
+    normalized: str
+    fingerprint: str
+    purpose: str | None
+    columns: tuple[ColumnUse, ...] = ()
+    subjects: tuple[tuple[str, str], ...] = ()
+    effects: tuple[Effect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a text. Equal verdicts for equal (text, context).
+
+    ``text`` (UTF-8) is what to send upstream; it *is* the client's bytes object where nothing was edited. ``refusal`` is set if
+    and only if the text is refused; ``permanent`` then says that no purpose could change that (refuse at Parse).
+    ``edits`` lets positions in upstream errors be mapped back: see :meth:`client_position`.
+    """
+
+    text: bytes
+    statements: tuple[StatementVerdict, ...]
+    refusal: Refusal | None = None
+    permanent: bool = False
+    edits: tuple[tuple[int, int, int], ...] = ()
+    """(character offset in the decoded ``text``, characters there, characters of the client's text they stand for), ascending."""
+
+    @property
+    def rewritten(self) -> bool:
+        """The text that goes upstream is not the client's."""
+        return bool(self.edits)
+
+    @property
+    def has_effects(self) -> bool:
+        """Some statement changes the session's state when it completes."""
+        return any(statement.effects for statement in self.statements)
+
+    def client_position(self, position: int) -> int:
+        """A character position (from 1) of ``text`` as a position of the client's text; inside an edit, its start."""
+        shift = 0
+        for offset, new, old in self.edits:
+            if position - 1 < offset:
+                break
+            if position - 1 < offset + new:
+                return offset - shift + 1
+            shift += new - old
+        return position - shift
