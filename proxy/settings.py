@@ -1,7 +1,8 @@
 """The settings of a session that decisions depend on, with PostgreSQL's own transaction semantics (guc.c). Pure.
 
-Tracked names: ``consentry.purpose``, ``consentry.actor``, ``consentry.subject``, ``consentry.notify``, ``search_path``,
-``role``, ``session_authorization``. A value of None means "not set" (an empty placeholder setting reads as '' and is none).
+Tracked names: ``consentry.purpose``, ``consentry.actor``, ``consentry.subject``, ``consentry.notify``,
+``search_path``, ``role``, ``session_authorization``. A setting that is not set is absent (and an empty
+``consentry.*`` is none).
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class Engine(Protocol):
         ...
 
     def admit(self, context: Context) -> Refusal | None:
-        """Judges the session once it is logged in and its true role is known: purpose granted, way of declaring open."""
+        """Judges the session once its true role is known: is its purpose granted, its way of declaring open?"""
         ...
 
     def decisions(self, context: Context) -> Decisions:
@@ -223,9 +223,9 @@ class StatementVerdict:
 class Verdict:
     """What to do with a text. Equal verdicts for equal (text, context).
 
-    ``text`` (UTF-8) is what to send upstream; it *is* the client's bytes object where nothing was edited. ``refusal`` is set if
-    and only if the text is refused; ``permanent`` then says that no purpose could change that (refuse at Parse).
-    ``edits`` lets positions in upstream errors be mapped back: see :meth:`client_position`.
+    ``text`` (UTF-8) is what to send upstream; it *is* the client's bytes object where nothing was edited.
+    ``refusal`` is set if and only if the text is refused; ``permanent`` then says that no purpose could change that
+    (refuse at Parse). ``edits`` lets positions in upstream errors be mapped back: see :meth:`client_position`.
     """
 
     text: bytes
@@ -233,7 +233,7 @@ class Verdict:
     refusal: Refusal | None = None
     permanent: bool = False
     edits: tuple[tuple[int, int, int], ...] = ()
-    """(character offset in the decoded ``text``, characters there, characters of the client's text they stand for), ascending."""
+    """(character offset in ``text``, characters there, characters of the client's text they stand for), ascending."""
 
     @property
     def rewritten(self) -> bool:

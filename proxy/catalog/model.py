@@ -61,8 +61,8 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
-    composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over plain
-    columns. ``reach``: by kind of access, already closed over.
+    composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over
+    plain columns. ``reach``: by kind of access, already closed over.
     """
 
     oid: int
