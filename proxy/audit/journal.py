@@ -1,0 +1,176 @@
+"""The audit as a structlog logger: an event passes two processors (time stamp, chain) on its way into the sink."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from proxy.audit import events
+from proxy.audit.chain import Head, head_of, seal
+from proxy.audit.events import Fields
+from proxy.audit.sinks import FileSink, Sink, StreamSink, torn_reference
+from proxy.errors import Refusal
+from proxy.journal import SessionFacts
+from proxy.policy.model import Policy
+from proxy.verdict import StatementVerdict
+
+_REMEMBERED_STATEMENTS = 4096
+
+
+class AuditJournal:
+    """Implements :class:`proxy.journal.Journal`. One for each process; every method raises OSError if the sink fails.
+
+    ``after`` is the line that the chain continues. ``chain_key`` None: plain SHA-256. ``hash_key`` hides the keys of
+    subjects. ``clock`` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        hash_key: bytes,
+        chain_key: bytes | None = None,
+        after: Head | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._sink = sink
+        self._hash_key = hash_key
+        self._chain_key = chain_key
+        self._head = self._sealed = after or Head()
+        self._clock = clock
+        self._second = (-1, "")
+        self._chain = secrets.token_hex(6)
+        self._ids = 0
+        self._statements: dict[int, tuple[StatementVerdict, Policy, Fields]] = {}
+        self._log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            _Lines(self._write),
+            processors=[self._stamp, self._seal],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+            context_class=dict,
+        ).bind()
+
+    # --- structlog's processors, and what the finished line is handed to ---------------------------------------------
+
+    def _stamp(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Adds the time, UTC to the microsecond. The second's text is kept: it is the greater part of the work."""
+        now = self._clock()
+        second = int(now)
+        if second != self._second[0]:
+            self._second = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        event["ts"] = f"{self._second[1]}.{int((now - second) * 1_000_000):06d}Z"
+        return event
+
+    def _seal(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
+        """Renders the event as the next line of the chain."""
+        text = f'"ts":"{event["ts"]}","event":"{event["event"]}"'
+        for part in event["parts"]:
+            text = f"{text},{part}"
+        line, self._sealed = seal(text, self._chain, self._head, self._chain_key)
+        return line
+
+    def _write(self, line: bytes) -> None:
+        """The chain goes on from a line only once the sink has it."""
+        self._sink.write(line)
+        self._head = self._sealed
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def start(self, policy: Policy, torn: bytes = b"") -> None:
+        """The process begins to write, under ``policy``; ``torn`` is what a crash left of the last line before."""
+        if torn:
+            self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(torn)}),))
+        self._log.info("start", parts=(events.policy(policy),))
+
+    def stop(self) -> None:
+        """The process ends in good order: the last event, and the sink is closed."""
+        self._log.info("stop", parts=())
+        self._sink.close()
+
+    def reload(self, policy: Policy) -> None:
+        """From here on ``policy`` decides."""
+        self._log.info("reload", parts=(events.policy(policy),))
+
+    def session_start(self, facts: SessionFacts) -> None:
+        self._log.info("session_start", parts=(_session(facts),))
+
+    def session_end(self, facts: SessionFacts, sqlstate: str | None) -> None:
+        self._log.info("session_end", parts=(_session(facts), events.fields({"sqlstate": sqlstate})))
+
+    def purpose_change(self, facts: SessionFacts, purpose: str | None) -> None:
+        self._log.info("purpose", parts=(_session(facts), events.fields({"purpose": purpose})))
+
+    def new_event_id(self) -> str:
+        self._ids += 1
+        return f"{self._chain}-{self._ids:x}"
+
+    def statement(
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        statement: StatementVerdict,
+        policy: Policy,
+        refusal: Refusal | None,
+    ) -> None:
+        what = self._decided(statement, policy, refusal)
+        self._log.info("statement", parts=(f'"event_id":"{event_id}"', _session(facts), what))
+
+    def result(
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        rows: int | None,
+        duration_ms: float,
+        sqlstate: str | None,
+    ) -> None:
+        what = events.result(rows, duration_ms, sqlstate)
+        self._log.info("result", parts=(f'"event_id":"{event_id}"', _session(facts), what))
+
+    def _decided(self, statement: StatementVerdict, policy: Policy, refusal: Refusal | None) -> Fields:
+        """The statement's fields, encoded once for each verdict that the engine hands out again and again."""
+        known = self._statements.get(id(statement))
+        if known is not None and known[0] is statement and known[1] is policy and refusal is None:
+            return known[2]
+        what = events.statement(statement, policy, refusal, self._hash_key)
+        if refusal is None:
+            if len(self._statements) >= _REMEMBERED_STATEMENTS:
+                self._statements.clear()
+            self._statements[id(statement)] = statement, policy, what
+        return what
+
+
+def _session(facts: SessionFacts) -> Fields:
+    return events.session(
+        facts.session, facts.client, facts.role, facts.database, facts.application, facts.actor
+    )  # fmt: skip
+
+
+class _Lines:
+    """What structlog calls with the finished line, in place of a logger of its own."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.info = write
+
+
+def open_journal(target: str, policy: Policy, *, hash_key: bytes, chain_key: bytes | None = None) -> AuditJournal:
+    """The journal that writes to ``target``, a path or ``-`` for standard output, after what is already there.
+
+    Raises OSError if it cannot be opened or written or has another writer, and :class:`proxy.audit.chain.Damaged` if
+    its last line was edited or written with another key: no chain can go on from there.
+    """
+    sink = StreamSink(1) if target == "-" else FileSink.open(Path(target))
+    last, torn = (sink.last_line, sink.torn) if isinstance(sink, FileSink) else (None, b"")
+    try:
+        after = None if last is None else head_of(last, chain_key)
+        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after)
+        journal.start(policy, torn)
+    except BaseException:
+        sink.close()
+        raise
+    return journal
