@@ -1,0 +1,127 @@
+"""Which columns of a relation a SELECT may need. An over-approximation: no column that is needed is ever missing.
+
+A relation in the FROM of a SELECT can be referred to anywhere below that SELECT (also from subqueries in it) and
+nowhere else, so the references below the SELECT decide. A reference is ascribed to the relation unless its qualifier
+can only be another item of FROM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.sql.grammar import Node
+from proxy.sql.relations import RelationName
+from proxy.sql.tree import constant, nodes, of_type, strings
+
+SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNeeds:
+    """What the text asks of one relation. ``every``: ``*``, a whole row, NATURAL, or a column alias list.
+
+    ``whole_row``: location of a reference to the row itself, None if there is none. ``qualified``: location of a
+    ``schema.table.column`` reference. ``system``: location of a system column that may be this relation's.
+    """
+
+    names: frozenset[str]
+    every: bool
+    whole_row: int | None
+    qualified: int | None
+    system: int | None
+
+
+def needs(relation: RelationName) -> ColumnNeeds:
+    """What is asked of ``relation`` below the SELECT in whose FROM it stands."""
+    assert relation.level is not None, "only relations in a FROM are asked for columns"  # noqa: S101 - programming error
+    scan = _Scan(relation, relation.level)
+    scan.run()
+    return ColumnNeeds(frozenset(scan.names), scan.every, scan.whole_row, scan.qualified, scan.system)
+
+
+class _Scan:
+    def __init__(self, relation: RelationName, level: Node) -> None:
+        self.relation = relation
+        self.level = level
+        self.names: set[str] = set()
+        self.every = relation.renames_columns
+        self.whole_row: int | None = None
+        self.qualified: int | None = None
+        self.system: int | None = None
+        self.others, self.joins = _aliases(relation, level)
+
+    def run(self) -> None:
+        for key, node in nodes(self.level):
+            if key == "ColumnRef":
+                self._reference(node)
+            elif key == "JoinExpr":
+                self.every |= bool(node.get("isNatural")) or "colnames" in node.get("alias", {})
+                self.names.update(strings(node.get("usingClause")))
+            elif key == "A_Indirection":
+                self.names.update(strings(node.get("indirection")))
+                self.every |= any("A_Star" in item for item in node.get("indirection", ()))
+            elif key == "FuncCall":
+                # column(row) is another way to write row.column
+                self.names.add((strings(node.get("funcname")) or ("",))[-1])
+
+    def _reference(self, node: Node) -> None:
+        fields = node.get("fields", [])
+        parts = strings(fields)
+        star = "A_Star" in fields[-1]
+        location = int(node.get("location", 0))
+        qualifier = parts[-1] if star and parts else parts[-2] if len(parts) > 1 else None
+        mine = self.relation.visible_name
+        if not star and len(parts) == 1 and (parts[0] == mine or parts[0] in self.joins):
+            self.whole_row, self.every = location, True
+        if not self._may_be_mine(qualifier):
+            return
+        if len(parts) - (not star) > 1:
+            self.qualified = location
+        if star:
+            self.every = True
+            return
+        self.names.add(parts[-1])
+        if parts[-1] in SYSTEM_COLUMNS:
+            self.system = location
+        if len(parts) > 1:
+            # (alias.column).field may also be read as schema-less alias.column: both names are kept
+            self.names.update(parts[1:])
+
+    def _may_be_mine(self, qualifier: str | None) -> bool:
+        if qualifier is None or qualifier == self.relation.visible_name or qualifier in self.joins:
+            return True
+        return qualifier not in self.others
+
+
+def _aliases(relation: RelationName, level: Node) -> tuple[set[str], set[str]]:
+    """Names of the other FROM items below ``level``, and names of joins (which pass this relation's columns on)."""
+    others: set[str] = set()
+    joins: set[str] = set()
+    for key, node in nodes(level):
+        if key == "JoinExpr":
+            joins |= {node[field]["aliasname"] for field in ("alias", "join_using_alias") if field in node}
+        elif "relname" in node and node is not relation.node:
+            others.add(node.get("alias", {}).get("aliasname") or node["relname"])
+        elif key.startswith("Range") and "alias" in node:
+            others.add(node["alias"]["aliasname"])
+    return others - joins - {relation.visible_name}, joins
+
+
+def subject_keys(level: object, column: str) -> frozenset[str]:
+    """Constants that a statement compares with ``column`` by ``=`` or IN: the subjects that it names."""
+    found = set()
+    for node in of_type(level, "A_Expr"):
+        if node.get("kind") not in ("AEXPR_OP", "AEXPR_IN") or strings(node.get("name"))[-1:] != ("=",):
+            continue
+        left, right = node.get("lexpr"), node.get("rexpr")
+        if not _is_column(left, column):
+            left, right = right, left
+        if not _is_column(left, column):
+            continue
+        items = right["List"].get("items", []) if isinstance(right, dict) and "List" in right else [right]
+        found |= {value for value in map(constant, items) if value is not None}
+    return frozenset(found)
+
+
+def _is_column(node: object, column: str) -> bool:
+    return isinstance(node, dict) and "ColumnRef" in node and strings(node["ColumnRef"].get("fields"))[-1:] == (column,)

@@ -1,0 +1,180 @@
+"""What a statement changes in the session when it completes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.sql.grammar import Node, Statement, Token
+from proxy.sql.quote import identifier
+from proxy.sql.statements import KINDS, Family
+from proxy.sql.tree import constant, strings
+from proxy.verdict import (
+    Begin,
+    ChangeCatalog,
+    Commit,
+    CreateRelation,
+    Deallocate,
+    DiscardAll,
+    DropRelation,
+    Effect,
+    Prepare,
+    Release,
+    ResetAll,
+    Rollback,
+    RollbackTo,
+    Savepoint,
+    SetSetting,
+)
+
+TRACKED = frozenset(
+    {
+        "consentry.purpose",
+        "consentry.actor",
+        "consentry.subject",
+        "consentry.notify",
+        "search_path",
+        "role",
+        "session_authorization",
+    }
+)
+"""Settings whose value the decisions depend on. Other settings are the upstream's matter alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """SET, RESET or set_config of one setting, tracked or not. ``value`` None: back to the start value.
+
+    ``name`` is folded to lower case, as PostgreSQL compares setting names. A list is kept as PostgreSQL would store it.
+    """
+
+    name: str
+    value: str | None
+    local: bool
+
+
+def setting_change(node: Node) -> SettingChange | None:
+    """The change that a VariableSetStmt makes, None for SET TRANSACTION and RESET ALL."""
+    kind = node["kind"]
+    if kind not in ("VAR_SET_VALUE", "VAR_SET_DEFAULT", "VAR_RESET"):
+        return None
+    name = node["name"].lower()
+    local = bool(node.get("is_local"))
+    if kind != "VAR_SET_VALUE":
+        return SettingChange(name, None, local)
+    values = [constant(argument) or "" for argument in node.get("args", ())]
+    if name == "search_path":
+        return SettingChange(name, ", ".join(identifier(value) for value in values), local)
+    return SettingChange(name, ", ".join(values), local)
+
+
+def set_config(node: Node) -> SettingChange | None:
+    """The change that ``SELECT set_config('name', 'value', local)`` makes, if the SELECT is nothing but that."""
+    targets = node.get("targetList", [])
+    if set(node) - {"targetList", "limitOption", "op"} or len(targets) != 1:
+        return None
+    call = targets[0].get("ResTarget", {}).get("val", {}).get("FuncCall")
+    if call is None or strings(call.get("funcname"))[-1:] != ("set_config",):
+        return None
+    if set(call) - {"funcname", "args", "funcformat", "location"}:
+        return None
+    arguments = [constant(argument) for argument in call.get("args", ())]
+    if len(arguments) != 3 or None in arguments:
+        return None
+    name, value, local = arguments
+    assert name is not None and value is not None and local is not None  # noqa: S101 - just tested
+    return SettingChange(name.lower(), value, local.lower() in ("true", "t", "on", "yes", "y", "1"))
+
+
+def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Effect, ...]:
+    """Every effect of one statement, in order. ``tokens`` are the statement's own."""
+    match statement.kind:
+        case "VariableSetStmt":
+            return _set(statement.node)
+        case "SelectStmt":
+            return _select(statement.node)
+        case "TransactionStmt":
+            return _transaction(statement.node)
+        case "DiscardStmt":
+            return (DiscardAll(),) if statement.node.get("target") == "DISCARD_ALL" else _discard(statement.node)
+        case "PrepareStmt":
+            return (Prepare(statement.node["name"], _prepared_text(query, tokens)),)
+        case "DeallocateStmt":
+            return (Deallocate(None if statement.node.get("isall") else statement.node["name"]),)
+        case "CreateStmt" | "CreateTableAsStmt" | "DropStmt":
+            return (*_relations(statement), ChangeCatalog())
+        case kind:
+            family = KINDS.get(kind, (None,))[0]
+            return (ChangeCatalog(),) if family in (Family.DDL, Family.CODE) else ()
+
+
+def _set(node: Node) -> tuple[Effect, ...]:
+    if node["kind"] == "VAR_RESET_ALL":
+        return (ResetAll(),)
+    return _tracked(setting_change(node))
+
+
+def _tracked(change: SettingChange | None) -> tuple[Effect, ...]:
+    if change is None or change.name not in TRACKED:
+        return ()
+    return (SetSetting(change.name, change.value, change.local),)
+
+
+def _select(node: Node) -> tuple[Effect, ...]:
+    if "intoClause" in node:
+        return (_created(node["intoClause"]["rel"]), ChangeCatalog())
+    return _tracked(set_config(node))
+
+
+def _transaction(node: Node) -> tuple[Effect, ...]:
+    chain = bool(node.get("chain"))
+    name = node.get("savepoint_name", "")
+    match node["kind"]:
+        case "TRANS_STMT_BEGIN" | "TRANS_STMT_START":
+            return (Begin(),)
+        case "TRANS_STMT_COMMIT":
+            return (Commit(chain),)
+        case "TRANS_STMT_PREPARE":
+            return (Commit(),)
+        case "TRANS_STMT_ROLLBACK":
+            return (Rollback(chain),)
+        case "TRANS_STMT_SAVEPOINT":
+            return (Savepoint(name),)
+        case "TRANS_STMT_RELEASE":
+            return (Release(name),)
+        case "TRANS_STMT_ROLLBACK_TO":
+            return (RollbackTo(name),)
+        case _:
+            # COMMIT PREPARED may bring DDL of a transaction that was prepared.
+            return (ChangeCatalog(),)
+
+
+def _discard(node: Node) -> tuple[Effect, ...]:
+    return (ChangeCatalog(),) if node.get("target") == "DISCARD_TEMP" else ()
+
+
+def _prepared_text(query: bytes, tokens: list[Token]) -> str:
+    """The statement after the AS of PREPARE (a parameter's type cannot hold that keyword)."""
+    start = next(token.end for token in tokens if token.kind == "AS")
+    return query[start : tokens[-1].end].decode("utf-8").strip()
+
+
+def _created(relation: Node) -> CreateRelation:
+    schema = relation.get("schemaname")
+    temporary = relation.get("relpersistence") == "t" or schema == "pg_temp"
+    return CreateRelation(None if temporary else schema, relation["relname"], temporary)
+
+
+def _relations(statement: Statement) -> tuple[Effect, ...]:
+    node = statement.node
+    if statement.kind == "CreateStmt":
+        return (_created(node["relation"]),)
+    if statement.kind == "CreateTableAsStmt":
+        return (_created(node["into"]["rel"]),)
+    if node.get("removeType") not in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE"):
+        return ()
+    dropped: list[Effect] = []
+    for item in node.get("objects", ()):
+        parts = strings(item.get("List", {}).get("items"))
+        if parts:
+            dropped.append(DropRelation(parts[-2] if len(parts) > 1 else None, parts[-1]))
+    return tuple(dropped)

@@ -1,0 +1,83 @@
+"""Which functions, operators and types a statement names, whatever they turn out to mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.sql.grammar import Node
+from proxy.sql.tree import nodes, of_type, strings
+
+_BETWEEN = frozenset({"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FunctionName:
+    """A call by name. ``schema`` None: looked up by search_path. ``arguments`` None: ``f(*)`` or VARIADIC."""
+
+    schema: str | None
+    name: str
+    arguments: int | None
+    node: Node
+
+    @property
+    def location(self) -> int:
+        return int(self.node.get("location", 0))
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class QualifiedName:
+    """An operator or type by name; ``schema`` None: looked up by search_path."""
+
+    schema: str | None
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+def split(parts: tuple[str, ...]) -> QualifiedName:
+    """The last two parts of a dotted name (a database's name before them says nothing more)."""
+    return QualifiedName(parts[-2] if len(parts) > 1 else None, parts[-1] if parts else "")
+
+
+def functions(root: object) -> list[FunctionName]:
+    """Every function, aggregate, window function or procedure that is called by name."""
+    found = []
+    for node in of_type(root, "FuncCall"):
+        name = split(strings(node.get("funcname")))
+        # An ordered-set aggregate takes its WITHIN GROUP columns as further arguments.
+        within = len(node.get("agg_order", ())) if node.get("agg_within_group") else 0
+        count = None if node.get("func_variadic") else len(node.get("args", ())) + within
+        found.append(FunctionName(name.schema, name.name, count, node))
+    return found
+
+
+def operators(root: object) -> frozenset[QualifiedName]:
+    """Every operator that is applied, also those that a keyword stands for (BETWEEN, LIKE, IN, USING, CASE x WHEN)."""
+    found = {QualifiedName(None, "=")}
+    for key, node in nodes(root):
+        if key == "A_Expr":
+            if node.get("kind") in _BETWEEN:
+                found |= {QualifiedName(None, "<="), QualifiedName(None, ">=")}
+            else:
+                found.add(split(strings(node.get("name"))))
+        elif key == "SubLink" and "operName" in node:
+            found.add(split(strings(node["operName"])))
+        elif key == "SortBy" and "useOp" in node:
+            found.add(split(strings(node["useOp"])))
+    return frozenset(found)
+
+
+def types(root: object) -> frozenset[QualifiedName]:
+    """Every type that is named: casts, column definitions, parameters of PREPARE."""
+    found = set()
+    for _, node in nodes(root):
+        # A TypeName stands wrapped in lists and bare in fields; nothing else has both of these fields.
+        if "names" in node and "typemod" in node:
+            parts = strings(node["names"])
+            if parts:
+                found.add(split(parts))
+    return frozenset(found)
