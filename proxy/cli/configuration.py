@@ -1,0 +1,218 @@
+"""What ``consentry serve`` was told: flags, else environment, else file; validated together, with a place for each
+mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from proxy.cli.configuration_file import UNAVAILABLE, ConfigurationFile
+from proxy.cli.endpoint import Endpoint, Upstream
+from proxy.policy.diagnostic import Diagnostic, Position, Severity, did_you_mean
+from proxy.policy.document import Map, locate, parse
+from proxy.policy.validate import describe
+
+ENVIRONMENT = {
+    "listen": "CONSENTRY_LISTEN",
+    "upstream": "CONSENTRY_UPSTREAM",
+    "policy": "CONSENTRY_POLICY",
+    "audit": "CONSENTRY_AUDIT",
+    "admin": "CONSENTRY_ADMIN",
+    "mode": "CONSENTRY_MODE",
+    "workers": "CONSENTRY_WORKERS",
+}
+"""The variable of each setting that is also a flag."""
+CONFIG, HASH_KEY, AUDIT_KEY = "CONSENTRY_CONFIG", "CONSENTRY_HASH_KEY", "CONSENTRY_AUDIT_KEY"
+MAX_FILE = 1 << 20
+MIN_KEY = 16
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "dataclass_type": "text",
+    "is_instance_of": "text",
+}
+_SENTENCES = {
+    "string_too_short": "may not be empty",
+    "too_short": "needs at least {min_length}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that ``serve`` needs. ``audit`` is a path or ``-``; paths of the file are relative to its folder.
+
+    A key that is None was not given: the hash chain then has none, and pseudonyms get a random one at each start.
+    """
+
+    listen: Endpoint
+    upstream: Upstream
+    policy: Path
+    audit: str
+    audit_key: bytes | None
+    hash_key: bytes | None
+    catalog_dsn: str | None
+    catalog_refresh: timedelta
+    startup_timeout: timedelta
+    statement_bytes: int
+    message_bytes: int
+
+
+class InvalidConfiguration(Exception):
+    """Carries every mistake that was found."""
+
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        super().__init__("\n".join(map(str, diagnostics)))
+        self.diagnostics = diagnostics
+
+
+def load(flags: Mapping[str, Any], environment: Mapping[str, str]) -> Configuration:
+    """The configuration out of ``flags`` (None: not given), variables and the file that ``config`` or CONSENTRY_CONFIG
+    names. An empty variable is as good as none. Raises :class:`InvalidConfiguration`.
+    """
+    source = flags.get("config") or environment.get(CONFIG)
+    reading = _Reading(Path(source) if source else None)
+    for key, variable in ENVIRONMENT.items():
+        if flags.get(key) is not None:
+            reading.override(key, flags[key], f"--{key}")
+        elif environment.get(variable):
+            reading.override(key, environment[variable], variable)
+    return reading.configuration(environment)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One configuration in the making. ``overridden``: for each key that the file does not decide, what does."""
+
+    file: Path | None
+    tree: Map = field(default_factory=Map)
+    overridden: dict[str, str] = field(default_factory=dict)
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.file is None:
+            return
+        try:
+            raw = self.file.read_bytes()
+            text = raw.decode("utf-8-sig")
+        except OSError as error:
+            self.problem(Position(), "file", f"cannot be read: {error.strerror}")
+            return
+        except UnicodeDecodeError:
+            self.problem(Position(), "syntax", "the file is not UTF-8")
+            return
+        document = parse(text)
+        for position, code, message in document.problems:
+            self.problem(position, code, message)
+        if isinstance(document.root, Map):
+            self.tree = document.root
+        elif document.root is not None:
+            self.problem(document.here, "wrong-type", f"a configuration is a mapping, found {describe(document.root)}")
+
+    def override(self, key: str, value: Any, source: str) -> None:
+        """A flag or variable decides ``key``; ``audit`` is the file's ``audit.sinks``."""
+        self.overridden[key] = source
+        if key == "workers" and isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if key != "audit":
+            self.tree[key] = value
+        elif isinstance(self.tree.setdefault("audit", Map()), Map):
+            self.tree["audit"]["sinks"] = [value]
+
+    def configuration(self, environment: Mapping[str, str]) -> Configuration:
+        unknown: list[tuple[Position, str, list[str]]] = []
+        values = None
+        try:
+            values = ConfigurationFile.model_validate(self.tree, context=unknown)
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                self.invalid(details)
+        for position, key, known in unknown:
+            self.problem(position, "unknown-key", f"'{key}' is not a key here{did_you_mean(key, known)}")
+        hash_key = self.key("hash_key", environment.get(HASH_KEY), HASH_KEY)
+        audit_key = self.key("audit.key", environment.get(AUDIT_KEY), AUDIT_KEY)
+        if values is None or self.found:
+            raise InvalidConfiguration(sorted(set(self.found)))
+        sink = values.audit.sinks[0]
+        return Configuration(
+            listen=values.listen,
+            upstream=values.upstream,
+            policy=self.path("policy", values.policy),
+            audit=sink if sink == "-" else str(self.path("audit", sink)),
+            audit_key=audit_key,
+            hash_key=hash_key,
+            catalog_dsn=values.catalog.dsn,
+            catalog_refresh=values.catalog.refresh,
+            startup_timeout=values.limits.startup_timeout,
+            statement_bytes=values.limits.statement_bytes,
+            message_bytes=values.limits.message_bytes,
+        )
+
+    def path(self, key: str, value: str) -> Path:
+        """A path of the file is relative to the file, one of a flag or variable to the working directory."""
+        return Path(value) if key in self.overridden or self.file is None else self.file.parent / value
+
+    def key(self, key: str, variable: str | None, name: str) -> bytes | None:
+        """A secret: the text of the variable, else the contents of the file that ``key`` names, without the newline."""
+        if variable:
+            secret, place = variable.encode(errors="surrogateescape"), (name, Position())
+        else:
+            path: Any = self.tree
+            for step in key.split("."):
+                path = path.get(step) if isinstance(path, Map) else None
+            if not isinstance(path, str) or not path:
+                return None
+            place = (str(self.file), locate(self.tree, key.split(".")))
+            try:
+                secret = self.path(key, path).read_bytes().rstrip(b"\r\n")
+            except OSError as error:
+                self.problem(place[1], "file", f"{key}: {path} cannot be read: {error.strerror}")
+                return None
+        if len(secret) < MIN_KEY:
+            self.problem(place[1], "bad-value", f"a key of less than {MIN_KEY} bytes can be guessed", place[0])
+        return secret
+
+    def invalid(self, details: ErrorDetails) -> None:
+        """One of pydantic's errors, with its place."""
+        kind, loc = details["type"], [step for step in details["loc"] if isinstance(step, str | int)]
+        where = ".".join(str(step) for step in loc if isinstance(step, str))
+        if kind == "extra_forbidden":
+            return
+        source = self.overridden.get("audit" if loc[:2] == ["audit", "sinks"] else str(loc[0]) if loc else "")
+        position = Position() if source else locate(self.tree, loc)
+        if kind == "missing":
+            variable = ENVIRONMENT.get(where)
+            also = f" (--{where} and {variable} set it too)" if variable else ""
+            self.problem(position, "missing-key", f"'{where}' is missing{also}", source)
+        elif kind in _EXPECTED:
+            self.problem(position, "wrong-type", f"{where} takes {_EXPECTED[kind]}", source)
+        else:
+            self.problem(position, _code(details), f"{where}: {_reason(details)}", source)
+
+    def problem(self, position: Position, code: str, message: str, source: str | None = None) -> None:
+        path = source or (str(self.file) if self.file else "consentry")
+        self.found.append(Diagnostic(path, position.line, position.column, Severity.ERROR, code, message))
+
+
+def _code(details: ErrorDetails) -> str:
+    return "unavailable" if details["msg"].endswith(UNAVAILABLE) else "bad-value"
+
+
+def _reason(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"is one of {context['expected']}"
+    return _SENTENCES[kind].format(**context) if kind in _SENTENCES else details["msg"]

@@ -1,0 +1,121 @@
+"""The configuration file as pydantic models: every key, its type and what it means.
+
+An ``Unavailable`` key belongs to the format and does nothing yet: to name it is an error, never silently accepted.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+
+from proxy.cli.endpoint import Endpoint, Upstream, read_listen, read_upstream
+from proxy.policy.schema import Form
+from proxy.policy.values import Duration, Text
+
+UNAVAILABLE = "not available in this version"
+
+
+def _unavailable(_: Any) -> None:
+    raise ValueError(UNAVAILABLE)
+
+
+def _available(mode: str) -> str:
+    if mode in {"observe", "plan"}:
+        raise ValueError(f"'{mode}' is {UNAVAILABLE}")
+    return mode
+
+
+def _one_worker(workers: int) -> int:
+    if workers != 1:
+        raise ValueError(f"more than one worker is {UNAVAILABLE}")
+    return workers
+
+
+def _one_sink(sinks: list[str]) -> list[str]:
+    if len(sinks) > 1:
+        raise ValueError(f"more than one sink is {UNAVAILABLE}")
+    return sinks
+
+
+def _from_text(read: Any) -> Any:
+    def validate(value: Any) -> Any:
+        return read(value) if isinstance(value, str) else value
+
+    return BeforeValidator(validate)
+
+
+Unavailable = Annotated[None, PlainValidator(_unavailable)]
+
+
+class AuditKeys(Form):
+    """Where the audit goes."""
+
+    sinks: Annotated[list[Text], Field(min_length=1), AfterValidator(_one_sink)] = Field(default_factory=lambda: ["-"])
+    """The file that takes every event; ``-`` is standard output."""
+    key: Text | None = None
+    """A file with the key of the hash chain."""
+    durability: Unavailable = None
+    """When an event counts as written."""
+
+
+class LimitKeys(Form):
+    """What one client may use up."""
+
+    startup_timeout: Duration = timedelta(seconds=60)
+    """How long a client may take to log in."""
+    statement_bytes: int = Field(default=16 << 20, ge=1024, le=1 << 30)
+    """The largest statement."""
+    message_bytes: int = Field(default=1 << 30, ge=1024, le=1 << 30)
+    """The largest message."""
+    connections: Unavailable = None
+    """How many clients at once."""
+    connections_per_role: Unavailable = None
+    """How many clients of one role at once."""
+    idle_timeout: Unavailable = None
+    """How long a session may do nothing."""
+    snapshot_age: Unavailable = None
+    """How old the snapshot of a transaction may grow."""
+
+
+class CatalogKeys(Form):
+    """How the upstream's catalog is read."""
+
+    dsn: Text | None = None
+    """The URL of the connection that reads it."""
+    refresh: Duration = timedelta(seconds=1)
+    """How often it looks for changes that were made beside consentry."""
+
+
+class ConfigurationFile(Form):
+    """The whole file."""
+
+    listen: Annotated[Endpoint, _from_text(read_listen)] = Endpoint("127.0.0.1", 6432)
+    """Where clients connect."""
+    upstream: Annotated[Upstream, _from_text(read_upstream)]
+    """The PostgreSQL server."""
+    policy: Text
+    """The policy file."""
+    mode: Annotated[Literal["enforce", "observe"], AfterValidator(_available)] = "enforce"
+    """Whether decisions are enforced, or only logged."""
+    workers: Annotated[int, Field(ge=1, le=1024), AfterValidator(_one_worker)] = 1
+    """How many processes serve."""
+    audit: AuditKeys = AuditKeys()
+    """Where the audit goes."""
+    limits: LimitKeys = LimitKeys()
+    """What one client may use up."""
+    catalog: CatalogKeys = CatalogKeys()
+    """How the upstream's catalog is read."""
+    verify: Annotated[Literal["plan", "off"], AfterValidator(_available)] = "off"
+    """Whether the upstream's plan of each new statement is checked."""
+    hash_key: Text | None = None
+    """A file with the key that pseudonyms are made with."""
+    admin: Unavailable = None
+    """Where metrics and health are served."""
+    tls: Unavailable = None
+    """TLS to clients and to the upstream."""
+    auth: Unavailable = None
+    """Who authenticates clients."""
+    policies: Unavailable = None
+    """A policy for each database."""
