@@ -1,0 +1,2 @@
+\set id random(1, 100000)
+SELECT p.id, CASE WHEN p.status = 'active' AND EXISTS (SELECT 1 FROM consents c WHERE c.person_id = p.id AND c.purpose = 'marketing' AND c.granted_at <= statement_timestamp() AND (c.withdrawn_at IS NULL OR c.withdrawn_at > statement_timestamp())) THEN p.phone WHEN char_length(p.phone) < 8 THEN '****' ELSE left(p.phone, 3) || '****' || right(p.phone, 4) END AS phone FROM people p WHERE p.id = :id;
