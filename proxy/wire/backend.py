@@ -1,0 +1,132 @@
+"""Upstream messages: the parts that the session must read, and those that it sends itself (manual, 55.7, 55.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import Struct, error
+from typing import Final
+
+from proxy.errors import ProtocolViolation
+
+AUTHENTICATION: Final = ord("R")
+BACKEND_KEY_DATA: Final = ord("K")
+NEGOTIATE_PROTOCOL_VERSION: Final = ord("v")
+PARAMETER_STATUS: Final = ord("S")
+READY_FOR_QUERY: Final = ord("Z")
+PARSE_COMPLETE: Final = ord("1")
+BIND_COMPLETE: Final = ord("2")
+CLOSE_COMPLETE: Final = ord("3")
+COMMAND_COMPLETE: Final = ord("C")
+EMPTY_QUERY_RESPONSE: Final = ord("I")
+PORTAL_SUSPENDED: Final = ord("s")
+ROW_DESCRIPTION: Final = ord("T")
+PARAMETER_DESCRIPTION: Final = ord("t")
+NO_DATA: Final = ord("n")
+DATA_ROW: Final = ord("D")
+COPY_IN_RESPONSE: Final = ord("G")
+COPY_OUT_RESPONSE: Final = ord("H")
+COPY_BOTH_RESPONSE: Final = ord("W")
+COPY_DATA: Final = ord("d")
+COPY_DONE: Final = ord("c")
+ERROR_RESPONSE: Final = ord("E")
+NOTICE_RESPONSE: Final = ord("N")
+NOTIFICATION_RESPONSE: Final = ord("A")
+FUNCTION_CALL_RESPONSE: Final = ord("V")
+
+AUTHENTICATION_OK: Final = 0
+AUTHENTICATION_SASL: Final = 10
+AUTHENTICATION_SASL_FINAL: Final = 12
+
+IDLE: Final = ord("I")
+IN_TRANSACTION: Final = ord("T")
+FAILED_TRANSACTION: Final = ord("E")
+
+_HEADER = Struct("!BI")
+_INT16 = Struct("!H")
+_INT32 = Struct("!i")
+
+Fields = dict[str, str]
+"""The fields of an ErrorResponse or NoticeResponse by their code (manual, 55.8): ``S`` severity, ``C`` SQLSTATE, …"""
+
+
+def message(kind: int, body: bytes) -> bytes:
+    """A whole message: type byte, length, body."""
+    return _HEADER.pack(kind, len(body) + 4) + body
+
+
+def error_response(fields: Mapping[str, str]) -> bytes:
+    return message(ERROR_RESPONSE, _fields(fields))
+
+
+def notice_response(fields: Mapping[str, str]) -> bytes:
+    return message(NOTICE_RESPONSE, _fields(fields))
+
+
+def fatal(sqlstate: str, text: str, detail: str = "", hint: str = "") -> bytes:
+    """The ErrorResponse that ends a session."""
+    return error_response({"S": "FATAL", "V": "FATAL", "C": sqlstate, "M": text, "D": detail, "H": hint})
+
+
+def _fields(fields: Mapping[str, str]) -> bytes:
+    parts = [f"{code}{value}".replace("\0", "").encode() + b"\0" for code, value in fields.items() if value]
+    return b"".join(parts) + b"\0"
+
+
+def read_fields(whole: bytes) -> Fields:
+    """The fields of an ErrorResponse or NoticeResponse. What is not UTF-8 (errors before login may be) is replaced."""
+    fields: Fields = {}
+    for part in whole[5:].split(b"\0"):
+        if part:
+            fields[chr(part[0])] = part[1:].decode("utf-8", "replace")
+    return fields
+
+
+def read_tag(whole: bytes) -> bytes:
+    """The command tag of a CommandComplete: ``SELECT 5``."""
+    return whole[5:-1]
+
+
+def tag_rows(tag: bytes) -> int | None:
+    """The number of rows in a command tag; None where this command has none."""
+    count = tag.rpartition(b" ")[2]
+    return int(count) if count.isdigit() else None
+
+
+def read_parameter(whole: bytes) -> tuple[str, str]:
+    """Name and value of a ParameterStatus."""
+    parts = whole[5:].split(b"\0")
+    if len(parts) != 3:
+        raise ProtocolViolation("malformed ParameterStatus from the upstream")
+    return parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
+
+
+def read_authentication(whole: bytes) -> int:
+    """The code that says which Authentication message this is."""
+    if len(whole) < 9:
+        raise ProtocolViolation("malformed Authentication message from the upstream")
+    code: int = _INT32.unpack_from(whole, 5)[0]
+    return code
+
+
+def without_channel_binding(whole: bytes) -> bytes:
+    """AuthenticationSASL without the mechanisms that bind to a TLS channel: two legs are two channels (RFC 5802, 6)."""
+    offered = [name for name in whole[9:].split(b"\0") if name]
+    kept = [name for name in offered if not name.endswith(b"-PLUS")]
+    if kept == offered:
+        return whole
+    return message(AUTHENTICATION, whole[5:9] + b"".join(name + b"\0" for name in kept) + b"\0")
+
+
+def read_row(whole: bytes) -> list[bytes | None]:
+    """The columns of a DataRow."""
+    values: list[bytes | None] = []
+    offset = 7
+    try:
+        for _ in range(_INT16.unpack_from(whole, 5)[0]):
+            length = _INT32.unpack_from(whole, offset)[0]
+            offset += 4
+            values.append(None if length < 0 else whole[offset : offset + length])
+            offset += max(length, 0)
+    except error as malformed:
+        raise ProtocolViolation("malformed DataRow from the upstream") from malformed
+    return values

@@ -1,0 +1,152 @@
+"""Client messages: the parts that the session must read, and those that it sends itself (manual, 55.7)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from proxy.errors import ProtocolViolation
+
+QUERY: Final = ord("Q")
+PARSE: Final = ord("P")
+BIND: Final = ord("B")
+DESCRIBE: Final = ord("D")
+EXECUTE: Final = ord("E")
+CLOSE: Final = ord("C")
+SYNC: Final = ord("S")
+FLUSH: Final = ord("H")
+TERMINATE: Final = ord("X")
+FUNCTION_CALL: Final = ord("F")
+COPY_DATA: Final = ord("d")
+COPY_DONE: Final = ord("c")
+COPY_FAIL: Final = ord("f")
+PASSWORD: Final = ord("p")
+"""Also SASLInitialResponse, SASLResponse and GSSResponse."""
+
+FLUSH_MESSAGE: Final = b"H\x00\x00\x00\x04"
+SYNC_MESSAGE: Final = b"S\x00\x00\x00\x04"
+TERMINATE_MESSAGE: Final = b"X\x00\x00\x00\x04"
+
+STATEMENT: Final = b"S"
+PORTAL: Final = b"P"
+
+_HEADER = Struct("!BI")
+_INT16 = Struct("!H")
+_INT32 = Struct("!i")
+
+
+class Parse(NamedTuple):
+    """``types`` is what follows the query as it came: the number of parameter types, and their OIDs."""
+
+    name: bytes
+    query: bytes
+    types: bytes
+
+
+class Bind(NamedTuple):
+    """The names that a Bind begins with. ``rest`` is the offset in the message of what follows them."""
+
+    portal: bytes
+    statement: bytes
+    rest: int
+
+
+class Target(NamedTuple):
+    """What a Describe or Close names: ``kind`` is ``S`` (statement) or ``P`` (portal)."""
+
+    kind: bytes
+    name: bytes
+
+
+class Execute(NamedTuple):
+    """``limit``: rows at most, 0 for all."""
+
+    portal: bytes
+    limit: int
+
+
+def message(kind: int, body: bytes) -> bytes:
+    """A whole message: type byte, length, body."""
+    return _HEADER.pack(kind, len(body) + 4) + body
+
+
+def query(text: bytes) -> bytes:
+    return message(QUERY, text + b"\0")
+
+
+def parse(name: bytes, text: bytes, types: bytes = b"\0\0") -> bytes:
+    return message(PARSE, b"%b\0%b\0%b" % (name, text, types))
+
+
+def bind(portal: bytes, statement: bytes, rest: bytes = b"\0\0\0\0\0\0") -> bytes:
+    return message(BIND, b"%b\0%b\0%b" % (portal, statement, rest))
+
+
+def execute(portal: bytes, limit: int = 0) -> bytes:
+    return message(EXECUTE, portal + b"\0" + _INT32.pack(limit))
+
+
+def describe(kind: bytes, name: bytes) -> bytes:
+    return message(DESCRIBE, kind + name + b"\0")
+
+
+def close(kind: bytes, name: bytes) -> bytes:
+    return message(CLOSE, kind + name + b"\0")
+
+
+def renamed_bind(head: bytes, names: Bind, statement: bytes, length: int) -> bytes:
+    """``head`` (the first bytes of a Bind of ``length``, names included) with another statement's name."""
+    grown = length + len(statement) - len(names.statement)
+    return _HEADER.pack(BIND, grown) + b"%b\0%b\0" % (names.portal, statement) + head[names.rest :]
+
+
+def read_query(whole: bytes) -> bytes:
+    """The text of a Query. A NUL inside it would hide the rest of the text from every C parser."""
+    if whole.find(b"\0", 5) != len(whole) - 1:
+        raise ProtocolViolation("invalid message format")
+    return whole[5:-1]
+
+
+def read_parse(whole: bytes) -> Parse:
+    name, after_name = _string(whole, 5)
+    text, after_text = _string(whole, after_name)
+    types = whole[after_text:]
+    if len(types) < 2 or len(types) != 2 + 4 * _INT16.unpack_from(types)[0]:
+        raise ProtocolViolation("invalid message format")
+    return Parse(name, text, types)
+
+
+def read_bind(head: bytes) -> Bind:
+    """Reads the names; ``head`` may be the beginning of a message that has not arrived whole."""
+    portal, after_portal = _string(head, 5)
+    statement, rest = _string(head, after_portal)
+    return Bind(portal, statement, rest)
+
+
+def read_target(whole: bytes) -> Target:
+    """The body of a Describe or Close."""
+    kind = whole[5:6]
+    name, end = _string(whole, 6)
+    if kind not in (STATEMENT, PORTAL) or end != len(whole):
+        raise ProtocolViolation("invalid message format")
+    return Target(kind, name)
+
+
+def read_execute(whole: bytes) -> Execute:
+    portal, end = _string(whole, 5)
+    if len(whole) - end != 4:
+        raise ProtocolViolation("invalid message format")
+    return Execute(portal, _INT32.unpack_from(whole, end)[0])
+
+
+def require_empty(whole: bytes) -> None:
+    """Sync, Flush, Terminate and CopyDone have no body."""
+    if len(whole) != 5:
+        raise ProtocolViolation("invalid message format")
+
+
+def _string(whole: bytes, start: int) -> tuple[bytes, int]:
+    end = whole.find(b"\0", start)
+    if end < 0:
+        raise ProtocolViolation("invalid string in message")
+    return whole[start:end], end + 1
