@@ -38,8 +38,7 @@ _EXPECTED = {
     "int_type": "a whole number",
     "list_type": "a list",
     "model_type": "a mapping",
-    "dataclass_type": "text",
-    "is_instance_of": "text",
+    "dataclass_exact_type": "text",
 }
 _SENTENCES = {
     "string_too_short": "may not be empty",
