@@ -16,7 +16,9 @@ FIRST_NORMAL_OBJECT_ID = 16384
 @dataclass(frozen=True, slots=True)
 class Column:
     """One live column. ``type_sql`` is the type as SQL that resolves the same under any search_path, with modifier
-    (``pg_catalog.varchar(20)``, ``app.mood``, ``pg_catalog.int4[]``). ``base_type`` is the OID under all domains.
+    (``pg_catalog.varchar(20)``, ``app.mood``, ``pg_catalog.int4[]``). ``base_type`` is the OID under all domains,
+    ``base_sql`` and ``base_typmod`` the same with the modifier that the innermost domain declares. ``not_null`` holds
+    for a NOT NULL domain too. ``collation`` is qualified SQL, None where it is the database's default or there is none.
     """
 
     name: str
@@ -31,6 +33,11 @@ class Column:
     not_null: bool
     generated: bool
     collation: str | None
+    base_sql: str = ""
+    base_typmod: int = -1
+    domain_checked: bool = True
+    """Asked only of domains: it, or one below it, has a CHECK, so a value can be cast to it only by running that."""
+    enum_labels: tuple[str, ...] = ()
 
 
 class Access(StrEnum):
@@ -62,7 +69,8 @@ class Reach:
 class Relation:
     """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
     composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over
-    plain columns. ``reach``: by kind of access, already closed over.
+    plain columns. ``reach``: by kind of access, already closed over. ``sources``: the relations that a materialized
+    view was computed from, at any depth; reading it reads a copy, so they are no part of its reach.
     """
 
     oid: int
@@ -78,6 +86,7 @@ class Relation:
     extension: str | None = None
     unique_keys: tuple[tuple[str, ...], ...] = ()
     reach: Mapping[Access, Reach] = field(default_factory=dict)
+    sources: frozenset[int] = frozenset()
 
     @property
     def builtin(self) -> bool:
@@ -94,6 +103,7 @@ class Function:
     """A function (f), aggregate (a), window function (w) or procedure (p). ``max_args`` None: variadic.
 
     ``version`` changes when the definition is replaced (pg_proc's xmin). ``input_types`` are the OIDs of the arguments.
+    ``calls``: the functions that users made among those that an aggregate is composed of.
     """
 
     oid: int
@@ -105,6 +115,7 @@ class Function:
     extension: str | None
     version: int
     input_types: tuple[int, ...] = ()
+    calls: frozenset[int] = frozenset()
 
     @property
     def builtin(self) -> bool:
