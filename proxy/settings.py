@@ -144,12 +144,14 @@ class Settings:
         return tuple(self._savepoints)
 
     def current(self) -> dict[str, str]:
-        """The values now in force."""
+        """The values now in force. ``role`` is absent where it is ``none``."""
         return dict(self._in_force())
 
     def _in_force(self) -> Iterator[tuple[str, str]]:
         for name, setting in self._settings.items():
             text = setting.value.text
+            if name == ROLE and text == "none":
+                continue
             if text is not None and (text or not name.startswith("consentry.")):
                 yield name, text
 

@@ -1,0 +1,36 @@
+"""One client's protocol state, as a machine without I/O: bytes in, bytes and commands out.
+
+``session``        the whole: what its owner calls
+``outbox``         what it wants done
+``startup``        first byte to first ReadyForQuery: parameters, authentication, the session's own query
+``requests``       what becomes of each client message: relayed, decided, held, or replaced by one that fails upstream
+``binding``        Bind and Execute, where prepared statements are decided
+``answers``        what each upstream message is the answer to, and what the client sees of it
+``replies``        the queue of answers that are expected
+``dialogue``       the state that requests and answers share
+``names``          what statement and portal names stand for while changes are in flight
+``statements``     prepared statements and portals
+``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
+``circumstances``  the context of verdicts, kept current
+``events``         the audit's events
+``errors``         errors and notices as the client may see them
+``reasons``        refusals and endings that the protocol demands
+"""
+
+from proxy.session.circumstances import CatalogSource, PolicyHolder
+from proxy.session.outbox import Cancel, Close, Command, Connect, Fault, LoadCatalog, Outbox
+from proxy.session.session import Session, Surroundings
+
+__all__ = [
+    "Cancel",
+    "CatalogSource",
+    "Close",
+    "Command",
+    "Connect",
+    "Fault",
+    "LoadCatalog",
+    "Outbox",
+    "PolicyHolder",
+    "Session",
+    "Surroundings",
+]

@@ -1,0 +1,238 @@
+"""The upstream's side of a dialogue: matches what it answers with what was asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.errors import INSUFFICIENT_PRIVILEGE
+from proxy.session import errors
+from proxy.session.dialogue import Dialogue
+from proxy.session.reasons import SessionOver, StateLost
+from proxy.session.replies import Reply
+from proxy.session.statements import Statement
+from proxy.verdict import Deallocate, DiscardAll, Effect, Prepare, StatementVerdict
+from proxy.wire import backend, frontend
+from proxy.wire.backend import Fields
+
+PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+"""Settings that change how a text is read: what was decided holds under these values only."""
+
+_EXPECTED: Final[dict[int, frozenset[int]]] = {
+    backend.PARSE_COMPLETE: frozenset({frontend.PARSE}),
+    backend.BIND_COMPLETE: frozenset({frontend.BIND}),
+    backend.CLOSE_COMPLETE: frozenset({frontend.CLOSE}),
+    backend.PARAMETER_DESCRIPTION: frozenset({frontend.DESCRIBE}),
+    backend.NO_DATA: frozenset({frontend.DESCRIBE}),
+    backend.ROW_DESCRIPTION: frozenset({frontend.DESCRIBE, frontend.QUERY}),
+    backend.COMMAND_COMPLETE: frozenset({frontend.QUERY, frontend.EXECUTE}),
+    backend.EMPTY_QUERY_RESPONSE: frozenset({frontend.QUERY, frontend.EXECUTE}),
+    backend.PORTAL_SUSPENDED: frozenset({frontend.EXECUTE}),
+    backend.COPY_IN_RESPONSE: frozenset({frontend.QUERY, frontend.EXECUTE}),
+    backend.COPY_OUT_RESPONSE: frozenset({frontend.QUERY, frontend.EXECUTE}),
+    backend.COPY_DONE: frozenset({frontend.QUERY, frontend.EXECUTE}),
+    backend.READY_FOR_QUERY: frozenset({frontend.QUERY, frontend.SYNC}),
+}
+"""Which message a reply may be an answer to."""
+
+
+class Answers:
+    """Judges each upstream message: None passes it, other bytes go to the client in its place."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+
+    def judge(self, kind: int, whole: bytes) -> bytes | None:
+        match kind:
+            case backend.ERROR_RESPONSE:
+                return self._error(whole)
+            case backend.NOTICE_RESPONSE:
+                return self._notice(whole)
+            case backend.PARAMETER_STATUS:
+                return self._parameter(whole)
+            case backend.NOTIFICATION_RESPONSE:
+                return None
+        head = self._dialogue.replies.head
+        expected = _EXPECTED.get(kind)
+        if head is None or expected is None or head.kind not in expected:
+            raise StateLost(f"unexpected message {chr(kind)} from the upstream")
+        if head.refused is not None and kind != backend.READY_FOR_QUERY:
+            raise StateLost("what was refused did not fail")
+        return self._success(kind, whole, head)
+
+    def _success(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        match kind:
+            case backend.READY_FOR_QUERY:
+                self._ready(whole, head)
+            case backend.COMMAND_COMPLETE | backend.EMPTY_QUERY_RESPONSE:
+                return self._complete(kind, whole, head)
+            case backend.PORTAL_SUSPENDED:
+                self._suspended(head)
+            case backend.COPY_IN_RESPONSE:
+                self._copy_in()
+            case backend.PARSE_COMPLETE | backend.BIND_COMPLETE | backend.CLOSE_COMPLETE:
+                self._dialogue.replies.pop()
+                self._settle(head)
+                return b"" if head.hidden else None
+            case backend.NO_DATA:
+                self._dialogue.replies.pop()
+            case backend.ROW_DESCRIPTION if head.kind == frontend.DESCRIBE:
+                self._dialogue.replies.pop()
+        return None
+
+    def _settle(self, reply: Reply) -> None:
+        """What the message made of names holds."""
+        if reply.variant is not None:
+            reply.variant.confirmed = True
+        if reply.statement is not None:
+            self._dialogue.statements.settle(reply.statement)
+        if reply.portal is not None:
+            self._dialogue.close_portal(self._dialogue.portals.settle(reply.portal))
+
+    def _drop(self, reply: Reply, sqlstate: str, skipped: bool) -> None:
+        """The message failed, or was skipped because one before it did."""
+        dialogue = self._dialogue
+        if reply.statement is not None:
+            if reply.kind == frontend.PARSE and not reply.statement.name and not skipped:
+                # A Parse that fails has dropped the unnamed statement before (exec_parse_message).
+                dialogue.statements.remove(b"")
+            dialogue.statements.drop(reply.statement)
+        if reply.portal is not None:
+            dialogue.portals.drop(reply.portal)
+        if reply.run is not None and reply.run.open:
+            rows = reply.executing.rows if reply.executing is not None else None
+            dialogue.events.abandon(reply.run, sqlstate, rows)
+
+    # --- completion ---------------------------------------------------------------------------------------------------
+
+    def _complete(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        tag = backend.read_tag(whole) if kind == backend.COMMAND_COMPLETE else b""
+        statement = self._statement(kind, head)
+        masked = statement is not None and statement.kind == "mask" and self._notifies()
+        rows = backend.tag_rows(tag)
+        portal = head.executing
+        if portal is not None:
+            self._dialogue.replies.pop()
+            if rows is not None:
+                rows += portal.rows
+            effects = () if portal.applied or statement is None else statement.effects
+            portal.applied = True
+        else:
+            effects = () if statement is None else statement.effects
+            head.completed += 1
+        if head.run is not None and head.run.open:
+            self._dialogue.events.complete(head.run, rows)
+        if effects:
+            self._apply(effects, tag)
+        return errors.MASKED_NOTICE + whole if masked else None
+
+    @staticmethod
+    def _statement(kind: int, head: Reply) -> StatementVerdict | None:
+        """The statement that completed: the next one of the text."""
+        statements = head.verdict.statements if head.verdict is not None else ()
+        if head.completed < len(statements):
+            return statements[head.completed]
+        if kind == backend.EMPTY_QUERY_RESPONSE:
+            return None
+        raise StateLost("more statements completed than were decided")
+
+    def _suspended(self, head: Reply) -> None:
+        """A row limit was reached. ``SELECT set_config(…)`` has had its effect by then."""
+        self._dialogue.replies.pop()
+        portal = head.executing
+        if portal is None or head.verdict is None:
+            raise StateLost("an unknown portal was suspended")
+        portal.rows += head.limit
+        if not portal.applied:
+            portal.applied = True
+            effects = tuple(effect for statement in head.verdict.statements for effect in statement.effects)
+            if effects:
+                self._apply(effects, b"")
+
+    def _apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
+        dialogue = self._dialogue
+        for effect in effects:
+            match effect:
+                case Prepare(name, text):
+                    dialogue.statements.put(name.encode(), Statement(text.encode(), None))
+                case Deallocate(None) | DiscardAll():
+                    dialogue.statements.clear(keep=b"")
+                    unnamed = dialogue.statements.confirmed().get(b"")
+                    if unnamed is not None:
+                        unnamed.variants.clear()
+                case Deallocate(str(name)):
+                    dialogue.statements.remove(name.encode())
+        dialogue.apply(effects, tag)
+
+    def _notifies(self) -> bool:
+        return self._dialogue.transaction.settings.current().get("consentry.notify", "").lower() in ("on", "true")
+
+    def _copy_in(self) -> None:
+        dialogue = self._dialogue
+        ended, swallowed = dialogue.replies.enter_copy()
+        for reply in swallowed:
+            if reply.kind != frontend.SYNC:
+                raise SessionOver("08P01", "unexpected message during COPY from stdin")
+        dialogue.copy_in = not ended
+
+    def _ready(self, whole: bytes, head: Reply) -> None:
+        dialogue = self._dialogue
+        dialogue.replies.pop()
+        dialogue.copy_in = False
+        self._settle(head)
+        if head.run is not None and head.run.open:
+            dialogue.events.abandon(head.run, None)
+        status = dialogue.status = whole[5]
+        transaction = dialogue.transaction
+        if status == backend.IDLE and not (transaction.in_block or transaction.dirty or transaction.failed):
+            dialogue.close_portals()
+            return
+        before = transaction.settings.current()
+        if transaction.ready(status):
+            dialogue.close_portals()
+            dialogue.context_changed(before)
+
+    # --- errors and notices -------------------------------------------------------------------------------------------
+
+    def _error(self, whole: bytes) -> bytes | None:
+        dialogue = self._dialogue
+        fields = backend.read_fields(whole)
+        sqlstate = fields.get("C", "")
+        if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+            dialogue.upstream_ending = sqlstate
+        head = dialogue.replies.head
+        if head is None:
+            return None
+        shown = self._shown(fields, head)
+        if head.refused is not None and sqlstate == head.expected:
+            sqlstate = head.refused.sqlstate
+        dialogue.transaction.fail()
+        dialogue.copy_in = False
+        if head.kind == frontend.QUERY:
+            if head.run is not None and head.run.open:
+                dialogue.events.abandon(head.run, sqlstate)
+        elif head.kind != frontend.SYNC:
+            for dropped in dialogue.replies.skip():
+                self._drop(dropped, sqlstate, skipped=dropped is not head)
+        return shown
+
+    @staticmethod
+    def _shown(fields: Fields, head: Reply) -> bytes | None:
+        if head.refused is not None and fields.get("C") == head.expected:
+            return errors.of_refusal(head.refused, fields)
+        if head.verdict is not None and head.verdict.rewritten:
+            return backend.error_response(errors.scrubbed(fields, head.verdict))
+        return None
+
+    def _notice(self, whole: bytes) -> bytes | None:
+        head = self._dialogue.replies.head
+        if head is None or head.verdict is None or not head.verdict.rewritten:
+            return None
+        return backend.notice_response(errors.scrubbed(backend.read_fields(whole), head.verdict))
+
+    def _parameter(self, whole: bytes) -> bytes | None:
+        name, value = backend.read_parameter(whole)
+        if name in PINNED and value != PINNED[name]:
+            raise SessionOver(INSUFFICIENT_PRIVILEGE, f"consentry: {name} must stay {PINNED[name]}")
+        if name == "application_name":
+            self._dialogue.events.facts.application = value
+        return None

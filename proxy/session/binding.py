@@ -1,0 +1,125 @@
+"""Bind and Execute: where a prepared statement is decided, with the session as it is at that moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+from proxy.errors import Refusal
+from proxy.session.dialogue import Dialogue
+from proxy.session.names import Unsettled
+from proxy.session.reasons import (
+    DECISION_CHANGED,
+    FAILED_TRANSACTION,
+    PREPARED_BY_SQL,
+    UNDEFINED_PORTAL,
+    UNDEFINED_STATEMENT,
+    no_portal,
+    no_statement,
+)
+from proxy.session.replies import Reply
+from proxy.session.statements import Portal, Statement, Variant
+from proxy.verdict import Verdict
+from proxy.wire import backend, frontend
+
+MAX_VARIANTS: Final = 8
+"""Texts of one statement kept prepared: a session that alternates between so many purposes prepares anew."""
+
+Sent = tuple[bytes, Reply]
+
+
+@dataclass(slots=True)
+class Bound:
+    """What to send for a Bind: messages of our own ``before`` it, then the Bind of upstream's ``statement``."""
+
+    statement: bytes
+    reply: Reply
+    before: list[Sent] = field(default_factory=list)
+
+
+class Binding:
+    """Decides Bind and Execute messages. None as an answer means: wait for replies in flight."""
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self._dialogue = dialogue
+        self._numbers = count(1)
+
+    def bind(self, names: frontend.Bind) -> Bound | None:
+        dialogue = self._dialogue
+        statement = dialogue.statements.look_up(names.statement, dialogue.segment)
+        if statement is Unsettled.UNSETTLED:
+            return None
+        if statement is None:
+            return self._missing_statement(names.statement)
+        verdict = dialogue.circumstances.decide(statement.text)
+        if verdict.refusal is not None:
+            return self._refused_bind(verdict, verdict.refusal)
+        bound = Bound(names.statement, Reply(frontend.BIND, verdict))
+        if verdict.text != statement.sent:
+            if statement.types is None:
+                return self._refused_bind(verdict, PREPARED_BY_SQL)
+            self._use_variant(bound, statement, statement.types, verdict)
+        portal = Portal(statement, verdict)
+        bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
+        return bound
+
+    def execute(self, name: bytes, limit: int) -> Reply | None:
+        dialogue = self._dialogue
+        portal = dialogue.portals.look_up(name, dialogue.segment)
+        if portal is Unsettled.UNSETTLED:
+            return None
+        if portal is None:
+            return Reply(frontend.EXECUTE, refused=no_portal(name), expected=UNDEFINED_PORTAL)
+        verdict = dialogue.circumstances.decide(portal.statement.text)
+        if verdict.refusal is None and verdict.text != portal.verdict.text:
+            return self._refused_execute(verdict, DECISION_CHANGED)
+        if verdict.refusal is None and portal.run is None:
+            verdict, portal.run = dialogue.audited(verdict)
+        if verdict.refusal is not None:
+            return self._refused_execute(verdict, verdict.refusal)
+        portal.verdict = verdict
+        barrier = verdict.has_effects and not portal.applied
+        return Reply(frontend.EXECUTE, verdict, portal.run, barrier, executing=portal, limit=limit)
+
+    def close_variants(self, statement: Statement) -> list[Sent]:
+        """Closes what was prepared behind the client's back for a statement that goes away."""
+        names = [variant.name for variant in statement.variants.values()]
+        statement.variants.clear()
+        return [_hidden_close(name) for name in names]
+
+    def _use_variant(self, bound: Bound, statement: Statement, types: bytes, verdict: Verdict) -> None:
+        dialogue = self._dialogue
+        variant = statement.variants.get(verdict.text)
+        if variant is None or not variant.usable(dialogue.segment):
+            if len(statement.variants) >= MAX_VARIANTS:
+                oldest = statement.variants.pop(next(iter(statement.variants)))
+                bound.before.append(_hidden_close(oldest.name))
+            variant = Variant(dialogue.private + str(next(self._numbers)).encode(), dialogue.segment)
+            statement.variants[verdict.text] = variant
+            reply = Reply(frontend.PARSE, verdict, hidden=True, variant=variant)
+            bound.before.append((frontend.parse(variant.name, verdict.text, types), reply))
+        bound.statement = variant.name
+
+    def _missing_statement(self, name: bytes) -> Bound:
+        reply = Reply(frontend.BIND, refused=no_statement(name), expected=UNDEFINED_STATEMENT)
+        return Bound(self._dialogue.missing, reply)
+
+    def _refused_bind(self, verdict: Verdict, refusal: Refusal) -> Bound:
+        reply = self._refusing(frontend.BIND, verdict, refusal, UNDEFINED_STATEMENT)
+        return Bound(self._dialogue.missing, reply)
+
+    def _refused_execute(self, verdict: Verdict, refusal: Refusal) -> Reply:
+        return self._refusing(frontend.EXECUTE, verdict, refusal, UNDEFINED_PORTAL)
+
+    def _refusing(self, kind: int, verdict: Verdict, refusal: Refusal, expected: str) -> Reply:
+        """The message that fails in place of this one is looked up by name before the transaction's state is: in a
+        failed one the client must hear of that, as PostgreSQL would have it."""
+        refusal, run = self._dialogue.audited_refusal(verdict, refusal)
+        if self._dialogue.status == backend.FAILED_TRANSACTION and self._dialogue.transaction.failed:
+            refusal = FAILED_TRANSACTION
+        return Reply(kind, run=run, refused=refusal, expected=expected)
+
+
+def _hidden_close(name: bytes) -> Sent:
+    return frontend.close(frontend.STATEMENT, name), Reply(frontend.CLOSE, hidden=True)

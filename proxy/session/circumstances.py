@@ -1,0 +1,173 @@
+"""What verdicts of this session depend on, kept current: the engine is asked anew only when something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from proxy.catalog.model import Catalog
+from proxy.errors import Refusal
+from proxy.policy.model import Policy
+from proxy.session.reasons import DECIDING_FAILED, not_utf8
+from proxy.session.transaction import Transaction
+from proxy.verdict import Context, Decisions, Engine, Verdict
+
+EXECUTE: Final = b"execute"
+
+
+class PolicyHolder(Protocol):
+    """Where the policy in force stands; a reload swaps it."""
+
+    @property
+    def policy(self) -> Policy: ...
+
+
+class CatalogSource(Protocol):
+    """The upstream's catalogs, one for each database."""
+
+    async def catalog(self, database: str) -> Catalog:
+        """The catalog, loaded when first asked for. Raises if it cannot be read."""
+        ...
+
+    async def reload(self, database: str) -> Catalog:
+        """The catalog as of now: what was committed before the call is in it. Raises if it cannot be read."""
+        ...
+
+    def current(self, database: str) -> Catalog:
+        """The newest snapshot; the same object while nothing changed. Only after ``catalog``."""
+        ...
+
+
+class Circumstances:
+    """Decides texts in the session's present context. Never raises for a text: an error while deciding is a refusal."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        policies: PolicyHolder,
+        current: Callable[[str], Catalog],
+        database: str,
+        role: str,
+        transaction: Transaction,
+        prepared: Callable[[], Mapping[str, str]],
+        fault: Callable[[BaseException], None],
+    ) -> None:
+        self._engine = engine
+        self._policies = policies
+        self._current = current
+        self._database = database
+        self._role = role
+        self._start = transaction.settings.current()
+        self._transaction = transaction
+        self._prepared = prepared
+        self._fault = fault
+        self._decisions: Decisions | None = None
+        self.policy = policies.policy
+        self.catalog = current(database)
+
+    def changed(self) -> None:
+        """Settings, overlay or transaction are not what they were."""
+        self._decisions = None
+
+    def decide(self, text: bytes) -> Verdict:
+        """The verdict on exactly this text, now."""
+        try:
+            decisions = self._decisions
+            if (
+                decisions is None
+                or self._policies.policy is not self.policy
+                or self._current(self._database) is not self.catalog
+            ):
+                decisions = self._renew()
+            verdict = decisions.known.get(text)
+            if verdict is None:
+                verdict = self._first_seen(decisions, text)
+            if verdict.refusal is not None and names_prepared(text):
+                verdict = self._with_prepared(verdict, text)
+        except Exception as error:  # whatever it is, it must refuse the statement
+            self._fault(error)
+            return refused(text, DECIDING_FAILED)
+        return verdict
+
+    def context(self, prepared: Mapping[str, str] | None = None) -> Context:
+        """The session as it is now, under the policy and catalog last looked at."""
+        settings = self._transaction.settings
+        current = settings.current()
+        return Context(
+            database=self._database,
+            role=self._role,
+            current_role=current.get("role") or current.get("session_authorization") or self._role,
+            settings=current,
+            purpose_source=settings.source("consentry.purpose"),
+            catalog=self.catalog,
+            policy=self.policy,
+            start=self._start,
+            dirty=settings.dirty,
+            uncommitted_code=self._transaction.uncommitted_code,
+            overlay=self._transaction.overlay.relations(),
+            prepared=prepared or {},
+        )
+
+    def creation_schema(self) -> str:
+        """Where a relation comes to be that is created without a schema: the first of search_path that exists."""
+        path = self._transaction.settings.current().get("search_path", "")
+        role = self.context().current_role
+        for name in _path(path):
+            schema = role if name == "$user" else name
+            if schema == "pg_temp" or schema in self.catalog.schemas:
+                return schema
+        return "public"
+
+    def _renew(self) -> Decisions:
+        self.policy = self._policies.policy
+        self.catalog = self._current(self._database)
+        self._decisions = self._engine.decisions(self.context())
+        return self._decisions
+
+    def _first_seen(self, decisions: Decisions, text: bytes) -> Verdict:
+        invalid = not_utf8(text)
+        if invalid is not None:
+            return refused(text, invalid)
+        return decisions.authorize(text)
+
+    def _with_prepared(self, verdict: Verdict, text: bytes) -> Verdict:
+        """SQL EXECUTE depends on what its name stands for; nothing else does, so other contexts leave that out."""
+        prepared = self._prepared()
+        if not prepared:
+            return verdict
+        decisions = self._engine.decisions(self.context(prepared))
+        return decisions.known.get(text) or decisions.authorize(text)
+
+
+def names_prepared(text: bytes) -> bool:
+    """The text may hold an SQL EXECUTE."""
+    return EXECUTE in text.lower()
+
+
+def refused(text: bytes, refusal: Refusal) -> Verdict:
+    """A verdict that needed no engine; nothing about the session can change it."""
+    return Verdict(text, (), refusal, permanent=True)
+
+
+def _path(value: str) -> list[str]:
+    """The schemas of a search_path value as PostgreSQL writes it: ``"$user", public``."""
+    names: list[str] = []
+    name, quoted = "", False
+    characters = iter(value)
+    for character in characters:
+        if character == '"':
+            quoted = not quoted
+            name += '"'
+        elif character == "," and not quoted:
+            names.append(name)
+            name = ""
+        else:
+            name += character
+    names.append(name)
+    return [_identifier(name.strip()) for name in names if name.strip()]
+
+
+def _identifier(name: str) -> str:
+    if name.startswith('"') and name.endswith('"') and len(name) > 1:
+        return name[1:-1].replace('""', '"')
+    return name.lower()

@@ -1,0 +1,104 @@
+"""The state of a session between login and its end, shared by the two that work on it: Requests and Answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from proxy.errors import Refusal
+from proxy.session.circumstances import Circumstances, refused
+from proxy.session.events import Events, Run
+from proxy.session.names import Names
+from proxy.session.outbox import Fault, LoadCatalog, Outbox
+from proxy.session.reasons import AUDIT_FAILED
+from proxy.session.replies import Replies
+from proxy.session.statements import Portal, Statement
+from proxy.session.transaction import Transaction
+from proxy.verdict import Effect, Verdict
+from proxy.wire import backend
+
+FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
+"""Fails upstream with 42P01 where a refused text would have run: nobody can create relations in pg_catalog."""
+
+
+@dataclass(slots=True, eq=False)
+class Dialogue:
+    """``private`` begins every name that the session makes upstream on its own; clients cannot guess it.
+
+    ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
+    decided before the catalog was read anew.
+    """
+
+    outbox: Outbox
+    events: Events
+    transaction: Transaction
+    private: bytes
+    database: str
+    circumstances: Circumstances = field(init=False)
+    replies: Replies = field(default_factory=Replies)
+    statements: Names[Statement] = field(default_factory=Names)
+    portals: Names[Portal] = field(default_factory=Names)
+    status: int = backend.IDLE
+    segment: int = 0
+    copy_in: bool = False
+    awaiting_catalog: bool = False
+    terminated: bool = False
+    upstream_ending: str | None = None
+
+    @property
+    def missing(self) -> bytes:
+        """A name that no statement and no portal has."""
+        return self.private + b"refused"
+
+    def prepared(self) -> dict[str, str]:
+        """What SQL EXECUTE may name."""
+        return {
+            name.decode("utf-8", "replace"): statement.text.decode("utf-8", "replace")
+            for name, statement in self.statements.confirmed().items()
+            if name
+        }
+
+    def audited(self, verdict: Verdict) -> tuple[Verdict, Run | None]:
+        """Has the audit write that ``verdict`` is about to run. If it cannot, the verdict is a refusal."""
+        try:
+            return verdict, self.events.begin(verdict, self.circumstances.policy)
+        except Exception as error:  # any failure of the audit refuses the statement
+            self.outbox.commands.append(Fault(error))
+            return refused(verdict.text, AUDIT_FAILED), None
+
+    def audited_refusal(self, verdict: Verdict, refusal: Refusal) -> tuple[Refusal, Run | None]:
+        """Has the audit write that the text is refused; the refusal then names the event."""
+        purpose = self.transaction.settings.current().get("consentry.purpose")
+        try:
+            return self.events.refuse(verdict.statements, refusal, self.circumstances.policy, purpose)
+        except Exception as error:  # it is refused already
+            self.outbox.commands.append(Fault(error))
+            return refusal, None
+
+    def apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
+        """A statement completed: what it changed holds from now on."""
+        before = self.transaction.settings.current()
+        if self.transaction.complete(effects, tag, self.circumstances.creation_schema):
+            self.close_portals()
+        self.context_changed(before)
+
+    def context_changed(self, before: dict[str, str]) -> None:
+        """Settings were ``before``; tells everyone who depends on them."""
+        self.circumstances.changed()
+        now = self.transaction.settings.current()
+        self.events.facts.actor = now.get("consentry.actor", "")
+        purpose = now.get("consentry.purpose")
+        if purpose != before.get("consentry.purpose"):
+            self.events.purpose_change(purpose)
+        if self.transaction.catalog_outdated and not self.awaiting_catalog:
+            self.awaiting_catalog = True
+            self.outbox.commands.append(LoadCatalog(self.database, anew=True))
+
+    def close_portals(self) -> None:
+        """A transaction ended, and its portals with it."""
+        for portal in self.portals.clear():
+            self.close_portal(portal)
+
+    def close_portal(self, portal: Portal | None) -> None:
+        if portal is not None and portal.run is not None and portal.run.open:
+            self.events.abandon(portal.run, None, portal.rows)

@@ -1,0 +1,104 @@
+"""What the session tells the audit, and when. A journal that fails refuses statements: fail closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.journal import Journal, SessionFacts
+from proxy.policy.model import Policy
+from proxy.session.reasons import SessionOver
+from proxy.verdict import StatementVerdict, Verdict
+
+Clock = Callable[[], float]
+"""Seconds of a clock that never goes back."""
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """The events of one text under way: one for each statement, ``done`` of them with their result."""
+
+    events: list[str]
+    started: float
+    done: int = 0
+
+    @property
+    def open(self) -> bool:
+        return self.done < len(self.events)
+
+
+class Events:
+    """Writes the events of one session."""
+
+    def __init__(self, journal: Journal, facts: SessionFacts, clock: Clock) -> None:
+        self.facts = facts
+        self._journal = journal
+        self._clock = clock
+        self._started = False
+
+    def session_start(self) -> None:
+        """Raises SessionOver where the audit cannot be written."""
+        self._journaled(lambda: self._journal.session_start(self.facts))
+        self._started = True
+
+    def session_end(self, sqlstate: str | None) -> None:
+        """Raises what the journal raises: there is nothing left to refuse."""
+        if self._started:
+            self._started = False
+            self._journal.session_end(self.facts, sqlstate)
+
+    def purpose_change(self, purpose: str | None) -> None:
+        self._journaled(lambda: self._journal.purpose_change(self.facts, purpose))
+
+    def begin(self, verdict: Verdict, policy: Policy) -> Run:
+        """Every statement of a text is about to be forwarded. Raises what the journal raises."""
+        events: list[str] = []
+        for statement in verdict.statements:
+            event = self._journal.new_event_id()
+            self._journal.statement(self.facts, event, statement, policy, None)
+            events.append(event)
+        return Run(events, self._clock())
+
+    def refuse(
+        self, statements: tuple[StatementVerdict, ...], refusal: Refusal, policy: Policy, purpose: str | None
+    ) -> tuple[Refusal, Run]:
+        """A text is refused. Returns the refusal with its event named in DETAIL. Raises what the journal raises."""
+        if not statements:
+            statements = (StatementVerdict("reject", "", "", "", purpose),)
+        events: list[str] = []
+        named = next((place for place, found in enumerate(statements) if found.kind == "reject"), 0)
+        for statement in statements:
+            event = self._journal.new_event_id()
+            self._journal.statement(self.facts, event, statement, policy, refusal)
+            events.append(event)
+        detail = f"{refusal.detail}\n" if refusal.detail else ""
+        return replace(refusal, detail=f"{detail}audit event {events[named]}"), Run(events, self._clock())
+
+    def complete(self, run: Run, rows: int | None) -> None:
+        """The next statement of the text completed."""
+        now = self._clock()
+        event, started = run.events[run.done], run.started
+        run.done += 1
+        run.started = now
+        self._journaled(lambda: self._journal.result(self.facts, event, rows, (now - started) * 1000, None))
+
+    def abandon(self, run: Run, sqlstate: str | None, rows: int | None = None) -> None:
+        """The text goes no further: the statement under way failed (or its portal closed), the rest never ran."""
+        duration = (self._clock() - run.started) * 1000
+        while run.open:
+            event = run.events[run.done]
+            run.done += 1
+            self._result(event, rows, duration, sqlstate)
+            duration, rows = 0.0, None
+
+    def _result(self, event: str, rows: int | None, duration: float, sqlstate: str | None) -> None:
+        self._journaled(lambda: self._journal.result(self.facts, event, rows, duration, sqlstate))
+
+    @staticmethod
+    def _journaled(write: Callable[[], None]) -> None:
+        """What has happened cannot be refused any more, so a session whose audit fails ends."""
+        try:
+            write()
+        except Exception as failure:
+            raise SessionOver(INSUFFICIENT_PRIVILEGE, "consentry: the audit cannot be written") from failure

@@ -1,0 +1,54 @@
+"""What a session wants done: bytes for both sides, and the rare commands that only an event loop can carry out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Connect to the upstream, then call ``upstream_connected`` or ``upstream_lost``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Hand this CancelRequest to the upstream on a connection of its own, then close the client's."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCatalog:
+    """Call ``catalog_ready`` with the catalog of ``database``, loading it if need be; or ``catalog_failed``.
+
+    ``anew``: one that was read after this moment.
+    """
+
+    database: str
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close both connections when everything has been written. ``sqlstate`` says why, None for an orderly end."""
+
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something raised that should not have; the session went on, refusing. For the log."""
+
+    error: BaseException
+
+
+Command = Connect | Cancel | LoadCatalog | Close | Fault
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Filled by the session, emptied by its owner after every call: client and upstream bytes first, then commands."""
+
+    client: list[bytes] = field(default_factory=list)
+    upstream: list[bytes] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)

@@ -1,0 +1,84 @@
+"""Why a session ends, or a message is refused, for reasons of the protocol rather than of the policy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.errors import ADMIN_SHUTDOWN, INSUFFICIENT_PRIVILEGE, PROGRAM_LIMIT_EXCEEDED, Refusal
+
+CONNECTION_FAILURE: Final = "08006"
+INTERNAL_ERROR: Final = "XX000"
+UNDEFINED_TABLE: Final = "42P01"
+UNDEFINED_STATEMENT: Final = "26000"
+UNDEFINED_PORTAL: Final = "34000"
+
+
+class SessionOver(Exception):
+    """Ends the session with a FATAL error of this SQLSTATE."""
+
+    def __init__(self, sqlstate: str, message: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.detail = detail
+        self.hint = hint
+
+    @classmethod
+    def refused(cls, refusal: Refusal) -> SessionOver:
+        return cls(refusal.sqlstate, refusal.message, refusal.detail, refusal.hint)
+
+    @classmethod
+    def shutdown(cls) -> SessionOver:
+        return cls(ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+
+
+class StateLost(SessionOver):
+    """The upstream answered what it cannot have answered: nothing that was thought of this session holds any more."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(INTERNAL_ERROR, f"consentry: the state of the session is lost: {message}")
+
+
+DECIDING_FAILED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the statement could not be decided")
+AUDIT_FAILED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the audit cannot be written")
+FUNCTION_CALL: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the function call message is refused")
+DECISION_CHANGED: Final = Refusal(
+    INSUFFICIENT_PRIVILEGE,
+    "consentry: the decision on this statement changed since it was bound",
+    hint="Bind it again.",
+)
+PREPARED_BY_SQL: Final = Refusal(
+    INSUFFICIENT_PRIVILEGE,
+    "consentry: a statement prepared by PREPARE may be bound only while the policy has nothing to say of it",
+    hint="Prepare it by a Parse message, as drivers do.",
+)
+FAILED_TRANSACTION: Final = Refusal(
+    "25P02", "current transaction is aborted, commands ignored until end of transaction block"
+)
+
+
+def too_long(limit: int) -> Refusal:
+    return Refusal(PROGRAM_LIMIT_EXCEEDED, f"consentry: the statement is longer than {limit} bytes")
+
+
+def no_statement(name: bytes) -> Refusal:
+    """PostgreSQL's own words (exec_bind_message)."""
+    if not name:
+        return Refusal(UNDEFINED_STATEMENT, "unnamed prepared statement does not exist")
+    return Refusal(UNDEFINED_STATEMENT, f'prepared statement "{name.decode("utf-8", "replace")}" does not exist')
+
+
+def no_portal(name: bytes) -> Refusal:
+    """PostgreSQL's own words (exec_execute_message)."""
+    return Refusal(UNDEFINED_PORTAL, f'portal "{name.decode("utf-8", "replace")}" does not exist')
+
+
+def not_utf8(text: bytes) -> Refusal | None:
+    """PostgreSQL's own error for text in another encoding (mbutils.c, report_invalid_encoding), None if it is UTF-8."""
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as invalid:
+        lead = text[invalid.start]
+        expected = 1 if lead < 0xC0 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4 if lead < 0xF8 else 1
+        quoted = " ".join(f"0x{byte:02x}" for byte in text[invalid.start : invalid.start + expected])
+        return Refusal("22021", f'invalid byte sequence for encoding "UTF8": {quoted}')
+    return None

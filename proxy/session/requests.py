@@ -1,0 +1,282 @@
+"""The client's side of a dialogue: what becomes of each message that a client sends after login.
+
+A refused message is never answered here, ahead of replies in flight. One that is bound to fail goes upstream in its
+place, so that the order of replies, the transaction's abort, the skip to Sync and ReadyForQuery are the upstream's own;
+its error comes back to the client as the refusal (see :mod:`proxy.session.answers`).
+"""
+
+from __future__ import annotations
+
+from proxy.errors import ProtocolViolation, Refusal
+from proxy.session.binding import Binding
+from proxy.session.circumstances import names_prepared, refused
+from proxy.session.dialogue import FAILING_QUERY, Dialogue
+from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
+from proxy.session.replies import Reply
+from proxy.session.statements import Statement
+from proxy.verdict import Verdict
+from proxy.wire import frontend
+from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
+
+_DECIDED = frozenset({frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.EXECUTE, frontend.FUNCTION_CALL})
+_COPY = frozenset({frontend.COPY_DATA, frontend.COPY_DONE, frontend.COPY_FAIL})
+_ANSWERS_AT_ONCE = frozenset({frontend.QUERY, frontend.SYNC, frontend.FLUSH})
+
+
+class Requests:
+    """Takes frames in order. A frame that has to wait is kept, and everything behind it waits too."""
+
+    def __init__(self, dialogue: Dialogue, messages: ClientMessages, limits: MessageLimits) -> None:
+        self._dialogue = dialogue
+        self._messages = messages
+        self._limits = limits
+        self._binding = Binding(dialogue)
+        self._waiting: Frame | None = None
+        self._flushed = True
+
+    @property
+    def waiting(self) -> bool:
+        """A message is held until replies in flight have come."""
+        return self._waiting is not None
+
+    def advance(self) -> None:
+        """Handles what the client sent, as far as it can be handled now."""
+        while not self._dialogue.terminated:
+            frame = self._waiting or self._messages.take()
+            if frame is None:
+                return
+            self._waiting = None
+            if not self._handle(frame):
+                self._waiting = frame
+                if not self._flushed:
+                    # Nothing else makes the upstream answer what it has (Flush itself has no reply).
+                    self._send(frontend.FLUSH, frontend.FLUSH_MESSAGE)
+                return
+
+    def _handle(self, frame: Frame) -> bool:
+        """False if the frame must wait."""
+        dialogue = self._dialogue
+        kind = frame.kind
+        if frame.form is Form.PIECE:
+            dialogue.outbox.upstream.append(frame.data)
+            return True
+        if dialogue.copy_in and kind not in _COPY and kind != frontend.TERMINATE:
+            # PostgreSQL ignores Flush and Sync amid COPY data, and fails on anything else (copyfromparse.c).
+            if kind not in (frontend.SYNC, frontend.FLUSH):
+                raise ProtocolViolation(f"unexpected message type 0x{kind:02X} during COPY from stdin")
+            return True
+        if dialogue.replies.skipping and kind not in (frontend.SYNC, frontend.TERMINATE):
+            if frame.form is Form.HEAD:
+                self._messages.skip_rest()
+            return True
+        if kind in _DECIDED:
+            if dialogue.replies.barriers or dialogue.awaiting_catalog:
+                return False
+            return self._decided(frame)
+        self._relay(frame)
+        return True
+
+    def _decided(self, frame: Frame) -> bool:
+        match frame.kind:
+            case frontend.QUERY:
+                return self._query(frame)
+            case frontend.PARSE:
+                return self._parse(frame)
+            case frontend.BIND:
+                return self._bind(frame)
+            case frontend.EXECUTE:
+                return self._execute(frame)
+            case _:
+                self._refuse_query(refused(b"", FUNCTION_CALL), FUNCTION_CALL)
+                return True
+
+    def _send(self, kind: int, message: bytes, reply: Reply | None = None) -> None:
+        self._flushed = kind in _ANSWERS_AT_ONCE
+        self._dialogue.outbox.upstream.append(message)
+        if reply is not None:
+            self._dialogue.replies.append(reply)
+
+    # --- simple query -------------------------------------------------------------------------------------------------
+
+    def _query(self, frame: Frame) -> bool:
+        if frame.form is Form.OVERSIZE:
+            refusal = too_long(self._limits.statement)
+            self._refuse_query(refused(b"", refusal), refusal)
+            return True
+        dialogue = self._dialogue
+        text = frontend.read_query(frame.data)
+        if self._must_settle(text):
+            return False
+        verdict = dialogue.circumstances.decide(text)
+        if verdict.refusal is None:
+            verdict, run = dialogue.audited(verdict)
+        if verdict.refusal is not None:
+            self._refuse_query(verdict, verdict.refusal)
+            return True
+        transaction = dialogue.transaction
+        barrier = verdict.has_effects or (transaction.dirty and not transaction.in_block)
+        whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
+        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, run, barrier))
+        self._send(frontend.QUERY, whole, reply)
+        return True
+
+    def _refuse_query(self, verdict: Verdict, refusal: Refusal) -> None:
+        refusal, run = self._dialogue.audited_refusal(verdict, refusal)
+        transaction = self._dialogue.transaction
+        reply = Reply(
+            frontend.QUERY,
+            run=run,
+            barrier=transaction.dirty and not transaction.in_block,
+            refused=refusal,
+            expected=UNDEFINED_TABLE,
+        )
+        self._forget_unnamed(reply)
+        self._send(frontend.QUERY, frontend.query(FAILING_QUERY), reply)
+
+    def _forget_unnamed(self, reply: Reply) -> Reply:
+        """A simple query drops the unnamed statement and portal (manual, 55.2.3)."""
+        dialogue = self._dialogue
+        if dialogue.statements.known(b""):
+            self._release_unnamed()
+            reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
+        if dialogue.portals.known(b""):
+            reply.portal = dialogue.portals.change(b"", None, dialogue.segment)
+        return reply
+
+    def _release_unnamed(self) -> None:
+        """Closes what was prepared behind the client's back for the unnamed statement, before that goes away."""
+        statement = self._dialogue.statements.look_up(b"", self._dialogue.segment)
+        if isinstance(statement, Statement) and statement.variants:
+            for message, hidden in self._binding.close_variants(statement):
+                self._send(frontend.CLOSE, message, hidden)
+
+    def _must_settle(self, text: bytes) -> bool:
+        """The text may EXECUTE a name whose meaning is in flight."""
+        return not self._dialogue.statements.settled and names_prepared(text)
+
+    # --- extended query -----------------------------------------------------------------------------------------------
+
+    def _parse(self, frame: Frame) -> bool:
+        dialogue = self._dialogue
+        if frame.form is Form.OVERSIZE:
+            refusal = too_long(self._limits.statement)
+            self._refuse_parse(dialogue.missing, b"\0\0", refused(b"", refusal), refusal)
+            return True
+        name, text, types = frontend.read_parse(frame.data)
+        if self._must_settle(text):
+            return False
+        verdict = dialogue.circumstances.decide(text)
+        if verdict.refusal is not None and verdict.permanent:
+            self._refuse_parse(name, types, verdict, verdict.refusal)
+            return True
+        # Refused for now only: the client may describe its own text, which runs nothing, and ask again at Bind.
+        rewritten = verdict if verdict.refusal is None and verdict.rewritten else None
+        statement = Statement(text, types, rewritten)
+        if not name:
+            self._release_unnamed()
+        change = dialogue.statements.change(name, statement, dialogue.segment)
+        whole = frame.data if rewritten is None else frontend.parse(name, rewritten.text, types)
+        self._send(frontend.PARSE, whole, Reply(frontend.PARSE, rewritten, statement=change))
+        return True
+
+    def _refuse_parse(self, name: bytes, types: bytes, verdict: Verdict, refusal: Refusal) -> None:
+        dialogue = self._dialogue
+        refusal, run = dialogue.audited_refusal(verdict, refusal)
+        reply = Reply(frontend.PARSE, run=run, refused=refusal, expected=UNDEFINED_TABLE)
+        if not name and dialogue.statements.known(b""):
+            # PostgreSQL drops the unnamed statement before it reads the new one (exec_parse_message).
+            reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
+        self._send(frontend.PARSE, frontend.parse(name, FAILING_QUERY, types), reply)
+
+    def _bind(self, frame: Frame) -> bool:
+        names = frontend.read_bind(frame.data)
+        bound = self._binding.bind(names)
+        if bound is None:
+            return False
+        for message, reply in bound.before:
+            self._send(reply.kind, message, reply)
+        if bound.reply.refused is not None:
+            if frame.form is Form.HEAD:
+                self._messages.skip_rest()
+            message = frontend.bind(self._dialogue.missing, bound.statement)
+        else:
+            if frame.form is Form.HEAD:
+                self._messages.pass_rest()
+            message = frame.data
+            if bound.statement != names.statement:
+                message = frontend.renamed_bind(frame.data, names, bound.statement, frame.length)
+        self._send(frontend.BIND, message, bound.reply)
+        return True
+
+    def _execute(self, frame: Frame) -> bool:
+        name, limit = frontend.read_execute(frame.data)
+        reply = self._binding.execute(name, limit)
+        if reply is None:
+            return False
+        message = frame.data if reply.refused is None else frontend.execute(self._dialogue.missing)
+        self._send(frontend.EXECUTE, message, reply)
+        return True
+
+    # --- what needs no decision ---------------------------------------------------------------------------------------
+
+    def _relay(self, frame: Frame) -> None:
+        match frame.kind:
+            case frontend.SYNC:
+                self._sync(frame.data)
+            case frontend.FLUSH:
+                frontend.require_empty(frame.data)
+                self._send(frontend.FLUSH, frame.data)
+            case frontend.DESCRIBE:
+                self._describe(frame.data)
+            case frontend.CLOSE:
+                self._close(frame.data)
+            case frontend.COPY_DONE | frontend.COPY_FAIL:
+                self._end_copy(frame.data)
+            case frontend.TERMINATE:
+                self._dialogue.terminated = True
+                self._send(frontend.TERMINATE, frontend.TERMINATE_MESSAGE)
+            case kind:
+                raise ProtocolViolation(f"invalid frontend message type {kind}")
+
+    def _sync(self, whole: bytes) -> None:
+        frontend.require_empty(whole)
+        dialogue = self._dialogue
+        transaction = dialogue.transaction
+        barrier = dialogue.replies.barriers > 0 or (transaction.dirty and not transaction.in_block)
+        self._send(frontend.SYNC, whole, Reply(frontend.SYNC, barrier=barrier))
+        dialogue.replies.skipping = False
+        dialogue.segment += 1
+
+    def _describe(self, whole: bytes) -> None:
+        kind, name = frontend.read_target(whole)
+        reply = Reply(frontend.DESCRIBE)
+        if kind == frontend.STATEMENT:
+            statement = self._dialogue.statements.look_up(name, self._dialogue.segment)
+            if isinstance(statement, Statement):
+                reply.verdict = statement.rewritten
+        self._send(frontend.DESCRIBE, whole, reply)
+
+    def _close(self, whole: bytes) -> None:
+        kind, name = frontend.read_target(whole)
+        dialogue = self._dialogue
+        reply = Reply(frontend.CLOSE)
+        if kind == frontend.STATEMENT:
+            statement = dialogue.statements.look_up(name, dialogue.segment)
+            reply.statement = dialogue.statements.change(name, None, dialogue.segment)
+            self._send(frontend.CLOSE, whole, reply)
+            if isinstance(statement, Statement):
+                for message, hidden in self._binding.close_variants(statement):
+                    self._send(frontend.CLOSE, message, hidden)
+            return
+        reply.portal = dialogue.portals.change(name, None, dialogue.segment)
+        self._send(frontend.CLOSE, whole, reply)
+
+    def _end_copy(self, whole: bytes) -> None:
+        if whole[0] == frontend.COPY_DONE:
+            frontend.require_empty(whole)
+        dialogue = self._dialogue
+        dialogue.outbox.upstream.append(whole)
+        if dialogue.copy_in:
+            dialogue.copy_in = False
+        else:
+            dialogue.replies.copy_ended()

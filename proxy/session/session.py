@@ -1,0 +1,247 @@
+"""One client's session, from its first byte to its last: bytes and events in, an :class:`Outbox` out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.errors import ProtocolViolation
+from proxy.journal import Journal, SessionFacts
+from proxy.session.answers import Answers
+from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHolder
+from proxy.session.dialogue import Dialogue
+from proxy.session.events import Clock, Events
+from proxy.session.outbox import Close, Fault, Outbox
+from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver
+from proxy.session.requests import Requests
+from proxy.session.startup import Phase, Startup
+from proxy.session.transaction import Transaction
+from proxy.verdict import Engine
+from proxy.wire import backend, frontend
+from proxy.wire.client import ClientMessages, MessageLimits
+from proxy.wire.upstream import UpstreamMessages
+
+MAX_BACKLOG: Final = 256 * 1024
+"""Bytes of a client that wait behind a held message before its socket is no longer read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sessions of a server share, and nothing else."""
+
+    engine: Engine
+    journal: Journal
+    policies: PolicyHolder
+    catalogs: CatalogSource
+    limits: MessageLimits
+    clock: Clock
+
+
+class Session:
+    """Call a method for everything that happens, then empty ``outbox``. No method raises.
+
+    ``token`` must be such that no client can guess it: it begins the names that the session makes upstream.
+    """
+
+    def __init__(self, surroundings: Surroundings, facts: SessionFacts, token: str) -> None:
+        self.outbox = Outbox()
+        self.ended = False
+        self._surroundings = surroundings
+        self._private = f"consentry {token} ".encode()
+        self._client = ClientMessages(surroundings.limits)
+        self._upstream = UpstreamMessages()
+        self._events = Events(surroundings.journal, facts, surroundings.clock)
+        self._startup = Startup(
+            surroundings.engine, surroundings.policies.policy, self.outbox, self._client, self._upstream
+        )
+        self._dialogue: Dialogue | None = None
+        self._requests: Requests | None = None
+        self._judge = self._startup.judge
+        self._connected = False
+        self._client_gone = False
+        self._draining = False
+
+    # --- what the owner asks ------------------------------------------------------------------------------------------
+
+    @property
+    def started(self) -> bool:
+        """The client was told that it may send statements."""
+        return self._requests is not None
+
+    @property
+    def backlogged(self) -> bool:
+        """Read no more of the client for now."""
+        return self._client.pending > MAX_BACKLOG
+
+    @property
+    def idle(self) -> bool:
+        """No statement is under way and no transaction is open."""
+        dialogue = self._dialogue
+        return dialogue is None or (
+            not dialogue.replies
+            and dialogue.status == backend.IDLE
+            and not dialogue.awaiting_catalog
+            and not (self._requests is not None and self._requests.waiting)
+        )
+
+    # --- client -------------------------------------------------------------------------------------------------------
+
+    def client_data(self, data: bytes) -> None:
+        def work() -> None:
+            if self._requests is None:
+                self._startup.client_data(data)
+            else:
+                self._client.feed(data)
+                self._requests.advance()
+
+        self._guarded(work)
+
+    def client_lost(self) -> None:
+        """The client sends no more. What it sent before is still done, as PostgreSQL does it."""
+        self._client_gone = True
+        self._guarded(self._leave_after_client)
+
+    # --- upstream -----------------------------------------------------------------------------------------------------
+
+    def upstream_connected(self) -> None:
+        self._connected = True
+        self._guarded(self._startup.upstream_connected)
+
+    def upstream_data(self, data: bytes) -> None:
+        def work() -> None:
+            self._upstream.scan(data, self._judge, self.outbox.client)
+            if self._requests is not None:
+                self._requests.advance()
+            else:
+                self._startup.advance()
+            self._leave_when_idle()
+
+        self._guarded(work)
+
+    def upstream_lost(self, why: str = "the connection to the upstream was lost") -> None:
+        """The upstream closed its connection, or there was none to be had. It may have said why itself."""
+        self._connected = False
+        if self.ended:
+            return
+        ending = self._startup.upstream_ending or (self._dialogue.upstream_ending if self._dialogue else None)
+        terminated = self._dialogue is not None and self._dialogue.terminated
+        if ending is not None or terminated:
+            self._end(ending)
+        else:
+            self._die(SessionOver(CONNECTION_FAILURE, f"consentry: {why}"))
+
+    # --- catalog ------------------------------------------------------------------------------------------------------
+
+    def catalog_ready(self) -> None:
+        """What a LoadCatalog asked for is there."""
+        self._guarded(self._admit if self._dialogue is None else self._catalog_read)
+
+    def catalog_failed(self) -> None:
+        self._guarded(lambda: _fail(SessionOver(INTERNAL_ERROR, "consentry: the catalog cannot be read")))
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """End with 57P01 as soon as no statement is under way and no transaction is open."""
+        self._draining = True
+        self._guarded(self._leave_when_idle)
+
+    def shut_down(self) -> None:
+        """End with 57P01 now."""
+        self._guarded(lambda: _fail(SessionOver.shutdown()))
+
+    def _leave_when_idle(self) -> None:
+        if self._draining and self.idle:
+            raise SessionOver.shutdown()
+        if self._client_gone:
+            self._leave_after_client()
+
+    def _leave_after_client(self) -> None:
+        if self._requests is None or self._dialogue is None:
+            self._end(None)
+        elif not self._requests.waiting and not self._dialogue.terminated:
+            if self._dialogue.copy_in:
+                # To end the connection is what aborts a COPY whose data will not be complete.
+                self._end(CONNECTION_FAILURE)
+            else:
+                self._dialogue.terminated = True
+                self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """The session knows who it is: may it go on?"""
+        start = self._startup
+        if start.phase is not Phase.DONE:
+            return
+        transaction = Transaction(start.start)
+        dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database)
+        dialogue.circumstances = Circumstances(
+            engine=self._surroundings.engine,
+            policies=self._surroundings.policies,
+            current=self._surroundings.catalogs.current,
+            database=start.database,
+            role=start.role,
+            transaction=transaction,
+            prepared=dialogue.prepared,
+            fault=lambda error: self.outbox.commands.append(Fault(error)),
+        )
+        refusal = self._surroundings.engine.admit(dialogue.circumstances.context())
+        if refusal is not None:
+            raise SessionOver.refused(refusal)
+        facts = self._events.facts
+        facts.role, facts.database = start.role, start.database
+        facts.application = start.parameters.get("application_name", "")
+        facts.actor = start.start.get("consentry.actor", "")
+        self._events.session_start()
+        self._dialogue = dialogue
+        self._requests = Requests(dialogue, self._client, self._surroundings.limits)
+        self._judge = Answers(dialogue).judge
+        self.outbox.client.append(start.ready)
+        self._requests.advance()
+        self._leave_when_idle()
+
+    def _catalog_read(self) -> None:
+        if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_catalog:
+            self._dialogue.awaiting_catalog = False
+            self._dialogue.transaction.catalog_read()
+            self._dialogue.circumstances.changed()
+            self._requests.advance()
+            self._leave_when_idle()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Runs ``work``; whatever it raises ends the session and nothing else."""
+        if self.ended:
+            return
+        try:
+            work()
+        except SessionOver as over:
+            self._die(over)
+        except ProtocolViolation as violation:
+            self._die(SessionOver(violation.sqlstate, str(violation)))
+        except Exception as error:  # an impossible state must not become an allowance
+            self.outbox.commands.append(Fault(error))
+            self._die(SessionOver(INTERNAL_ERROR, "consentry: internal error"))
+
+    def _die(self, over: SessionOver) -> None:
+        """Tells the client why, where its stream allows to, and ends."""
+        if over.__cause__ is not None:
+            self.outbox.commands.append(Fault(over.__cause__))
+        if self._upstream.at_boundary:
+            self.outbox.client.append(backend.fatal(over.sqlstate, str(over), over.detail, over.hint))
+        self._end(over.sqlstate)
+
+    def _end(self, sqlstate: str | None) -> None:
+        self.ended = True
+        if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
+            self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
+        self.outbox.commands.append(Close(sqlstate))
+        try:
+            self._events.session_end(sqlstate)
+        except Exception as error:  # the session is over; the log is all that is left
+            self.outbox.commands.append(Fault(error))
+
+
+def _fail(over: SessionOver) -> None:
+    raise over

@@ -1,0 +1,225 @@
+"""From the first byte to the first ReadyForQuery (manual, 55.2.1): what the client asks for, the upstream's own
+authentication passing through, and what the session must know of itself before its first statement.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
+from proxy.policy.model import Policy
+from proxy.session.answers import PINNED
+from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox
+from proxy.session.reasons import SessionOver, StateLost
+from proxy.verdict import Engine
+from proxy.wire import backend, frontend, startup
+from proxy.wire.client import ClientMessages, Form
+from proxy.wire.upstream import UpstreamMessages
+
+DECLARED: Final = ("consentry.purpose", "consentry.actor", "consentry.subject", "consentry.notify")
+"""Settings that a client declares and nobody else may."""
+
+_KNOWN: Final = (*PINNED, "search_path", "role", *DECLARED)
+
+_VALUES: Final = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in _KNOWN)
+
+_ALTERED: Final = """EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s CROSS JOIN pg_catalog.unnest(s.setconfig) AS c
+  WHERE pg_catalog.starts_with(pg_catalog.lower(c), 'consentry.')
+  AND (s.setrole OPERATOR(pg_catalog.=) '0'::pg_catalog.oid OR s.setrole OPERATOR(pg_catalog.=)
+   (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user))
+  AND (s.setdatabase OPERATOR(pg_catalog.=) '0'::pg_catalog.oid OR s.setdatabase OPERATOR(pg_catalog.=) (
+   SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())))"""
+"""A consentry setting stands in ALTER ROLE or ALTER DATABASE … SET."""
+
+PROBE: Final = (
+    f"SELECT session_user, current_user, pg_catalog.current_database(), {_VALUES}, {_ALTERED}"
+).encode()
+"""Asks the upstream who the session is. Schema-qualified throughout: its search_path may be anybody's."""
+
+
+class Phase(Enum):
+    """How far the start has come."""
+
+    PACKETS = auto()
+    """The client's StartupMessage has not come."""
+    CONNECTING = auto()
+    AUTHENTICATING = auto()
+    SETTLING = auto()
+    """Logged in; the upstream has not said that it is ready."""
+    PROBING = auto()
+    DONE = auto()
+
+
+class Startup:
+    """One session's start. ``facts`` holds what the probe said, when DONE; ``start`` the tracked settings."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        policy: Policy,
+        outbox: Outbox,
+        client: ClientMessages,
+        upstream: UpstreamMessages,
+    ) -> None:
+        self.phase = Phase.PACKETS
+        self.parameters: dict[str, str] = {}
+        self.role = ""
+        self.database = ""
+        self.start: dict[str, str] = {}
+        self.ready = b""
+        self.upstream_ending: str | None = None
+        self._engine = engine
+        self._policy = policy
+        self._outbox = outbox
+        self._client = client
+        self._upstream = upstream
+        self._packets = b""
+        self._asked: set[tuple[int, int]] = set()
+        self._declared: dict[str, str] = {}
+        self._message = b""
+        self._challenged = False
+        self._row: list[bytes | None] | None = None
+
+    # --- client -------------------------------------------------------------------------------------------------------
+
+    def client_data(self, data: bytes) -> None:
+        if self.phase is Phase.PACKETS:
+            self._packets += data
+            while self.phase is Phase.PACKETS and self._next_packet():
+                pass
+        else:
+            self._client.feed(data)
+            self.advance()
+
+    def _next_packet(self) -> bool:
+        if self._packets[:1] == bytes((startup.TLS_HANDSHAKE,)):
+            self._outbox.client.append(startup.TLS_HANDSHAKE_FAILURE)
+            self._outbox.commands.append(Close())
+            self._packets = b""
+            return False
+        packet = startup.next_packet(self._packets)
+        if packet is None:
+            return False
+        self._packets = self._packets[len(packet.whole) :]
+        if packet.version == startup.CANCEL_REQUEST:
+            self._outbox.commands.append(Cancel(packet.whole))
+            self._packets = b""
+            return False
+        if packet.version in (startup.SSL_REQUEST, startup.GSSENC_REQUEST) and packet.version not in self._asked:
+            self._asked.add(packet.version)
+            self._outbox.client.append(b"N")
+            return True
+        self._startup_message(packet)
+        return True
+
+    def _startup_message(self, packet: startup.Packet) -> None:
+        if packet.version[0] != 3:
+            major, minor = packet.version
+            raise SessionOver(
+                FEATURE_NOT_SUPPORTED, f"unsupported frontend protocol {major}.{minor}: server supports 3.0"
+            )
+        self.parameters = startup.read_parameters(packet)
+        judged = self._engine.check_startup(self.parameters, self._policy)
+        if isinstance(judged, Refusal):
+            raise SessionOver.refused(judged)
+        self._declared = judged
+        self._message = packet.whole
+        self.phase = Phase.CONNECTING
+        self._client.feed(self._packets)
+        self._packets = b""
+        self._outbox.commands.append(Connect())
+
+    def upstream_connected(self) -> None:
+        self._outbox.upstream.append(self._message)
+        self._message = b""
+        self.phase = Phase.AUTHENTICATING
+
+    def advance(self) -> None:
+        """Passes answers to the upstream's challenges on. Anything else the client sends early waits its turn."""
+        while self._challenged:
+            frame = self._client.take()
+            if frame is None:
+                return
+            if frame.kind == frontend.TERMINATE:
+                self._outbox.commands.append(Close())
+                return
+            if frame.kind != frontend.PASSWORD or frame.form is not Form.WHOLE:
+                raise ProtocolViolation(f"expected password response, got message type {frame.kind}")
+            self._challenged = False
+            self._outbox.upstream.append(frame.data)
+
+    # --- upstream -----------------------------------------------------------------------------------------------------
+
+    def judge(self, kind: int, whole: bytes) -> bytes | None:
+        """As :meth:`proxy.session.answers.Answers.judge`."""
+        match kind:
+            case backend.ERROR_RESPONSE:
+                return self._error(whole)
+            case backend.NOTICE_RESPONSE | backend.PARAMETER_STATUS:
+                return None
+            case backend.AUTHENTICATION if self.phase is Phase.AUTHENTICATING:
+                return self._authentication(whole)
+            case backend.NEGOTIATE_PROTOCOL_VERSION if self.phase is Phase.AUTHENTICATING:
+                return None
+            case backend.BACKEND_KEY_DATA if self.phase is Phase.SETTLING:
+                return None
+            case backend.READY_FOR_QUERY if self.phase is Phase.SETTLING:
+                self.ready = whole
+                self.phase = Phase.PROBING
+                self._upstream.read_rows = True
+                self._outbox.upstream.append(frontend.query(PROBE))
+                return b""
+            case _ if self.phase is Phase.PROBING:
+                return self._probed(kind, whole)
+        raise StateLost(f"unexpected message {chr(kind)} from the upstream during startup")
+
+    def _authentication(self, whole: bytes) -> bytes | None:
+        code = backend.read_authentication(whole)
+        if code == backend.AUTHENTICATION_OK:
+            self.phase = Phase.SETTLING
+            return None
+        self._challenged = code != backend.AUTHENTICATION_SASL_FINAL
+        return backend.without_channel_binding(whole) if code == backend.AUTHENTICATION_SASL else None
+
+    def _error(self, whole: bytes) -> bytes | None:
+        if self.phase is Phase.PROBING:
+            fields = backend.read_fields(whole)
+            raise SessionOver(fields.get("C", "XX000"), "consentry: the session's settings cannot be read")
+        self.upstream_ending = backend.read_fields(whole).get("C", "")
+        return None
+
+    def _probed(self, kind: int, whole: bytes) -> bytes | None:
+        match kind:
+            case backend.ROW_DESCRIPTION | backend.COMMAND_COMPLETE:
+                return b""
+            case backend.DATA_ROW:
+                self._row = backend.read_row(whole)
+                return b""
+            case backend.READY_FOR_QUERY if self._row is not None:
+                self._upstream.read_rows = False
+                self.phase = Phase.DONE
+                self._learn([None if value is None else value.decode("utf-8", "replace") for value in self._row])
+                self._outbox.commands.append(LoadCatalog(self.database))
+                return b""
+        raise StateLost(f"unexpected message {chr(kind)} from the upstream during startup")
+
+    def _learn(self, row: list[str | None]) -> None:
+        session_user, current_user, database, *values, altered = row
+        settings = dict(zip(_KNOWN, values, strict=True))
+        for name, pinned in PINNED.items():
+            if settings[name] != pinned:
+                raise SessionOver(INSUFFICIENT_PRIVILEGE, f"consentry: {name} must be {pinned}")
+        declared = {name: self._declared.get(name, "") for name in DECLARED}
+        if altered != "f" or declared != {name: settings[name] or "" for name in DECLARED}:
+            raise SessionOver(
+                INSUFFICIENT_PRIVILEGE,
+                "consentry: a consentry setting of this session was not declared by the client",
+                hint="Remove it from the server's configuration and from ALTER ROLE or ALTER DATABASE … SET.",
+            )
+        if session_user is None or current_user is None or database is None:
+            raise StateLost("the upstream does not know who the session is")
+        self.role, self.database = session_user, database
+        tracked = {name: settings[name] for name in ("search_path", "role", *DECLARED)}
+        self.start = {name: value for name, value in tracked.items() if value}
+        self.start["session_authorization"] = session_user

@@ -1,0 +1,51 @@
+"""Prepared statements and portals, as the upstream has them and as the client meant them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy.session.events import Run
+from proxy.verdict import Verdict
+
+
+@dataclass(slots=True, eq=False)
+class Variant:
+    """A statement prepared behind the client's back, under a private name, because the decision on it changed."""
+
+    name: bytes
+    segment: int
+    confirmed: bool = False
+
+    def usable(self, segment: int) -> bool:
+        """It exists, or the message that makes it is in flight in the same segment."""
+        return self.confirmed or self.segment == segment
+
+
+@dataclass(slots=True, eq=False)
+class Statement:
+    """``text`` is the client's own. ``rewritten`` is the verdict whose text the upstream has under the client's name,
+    None where it has the client's.
+
+    ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
+    """
+
+    text: bytes
+    types: bytes | None
+    rewritten: Verdict | None = None
+    variants: dict[bytes, Variant] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> bytes:
+        """What the upstream has under the client's name."""
+        return self.text if self.rewritten is None else self.rewritten.text
+
+
+@dataclass(slots=True, eq=False)
+class Portal:
+    """A statement bound under ``verdict``. ``rows``: handed out so far. ``applied``: its effects have been."""
+
+    statement: Statement
+    verdict: Verdict
+    run: Run | None = None
+    rows: int = 0
+    applied: bool = False

@@ -1,0 +1,114 @@
+"""The transaction under way, as far as decisions depend on it (manual, 55.2.2.1, 55.2.4; xact.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from proxy.session.overlay import Overlay
+from proxy.session.reasons import StateLost
+from proxy.settings import Settings
+from proxy.verdict import (
+    Begin,
+    ChangeCatalog,
+    Commit,
+    CreateRelation,
+    DiscardAll,
+    DropRelation,
+    Effect,
+    Release,
+    Rollback,
+    RollbackTo,
+    Savepoint,
+)
+from proxy.wire import backend
+
+
+class Transaction:
+    """Follows transactions by completed statements, errors and ReadyForQuery; owns what they roll back.
+
+    ``in_block``: inside BEGIN … COMMIT. ``failed``: something went wrong since the transaction, explicit or implicit,
+    began. ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
+    catalog may not show yet; the owner clears it.
+    """
+
+    def __init__(self, start: Mapping[str, str]) -> None:
+        self.settings = Settings(start)
+        self.overlay = Overlay()
+        self.in_block = False
+        self.failed = False
+        self.dirty = False
+        self.catalog_outdated = False
+        self.uncommitted_code = False
+        self._catalog_changed = False
+
+    def complete(self, effects: tuple[Effect, ...], tag: bytes, creation_schema: Callable[[], str]) -> bool:
+        """A statement with ``effects`` completed with command tag ``tag``. True if a transaction ended with it.
+
+        Relations made without a schema came to be in ``creation_schema()``.
+        """
+        ended = False
+        for effect in effects:
+            match effect:
+                case Begin():
+                    self.in_block = True
+                case Commit(chain) | Rollback(chain):
+                    # An aborted transaction answers COMMIT and PREPARE TRANSACTION with the tag ROLLBACK.
+                    self._end(committed=isinstance(effect, Commit) and tag != b"ROLLBACK")
+                    self.in_block = chain
+                    ended = True
+                case DiscardAll():
+                    self.overlay.drop_temporary()
+                    self.settings.apply(effect, self.in_block)
+                case CreateRelation(schema, name, temporary):
+                    self.overlay.create("pg_temp" if temporary else schema or creation_schema(), name)
+                case DropRelation(schema, name):
+                    self.overlay.drop(schema, name)
+                case ChangeCatalog(code):
+                    self._catalog_changed = True
+                    self.uncommitted_code = self.uncommitted_code or code
+                case _:
+                    self._in_transaction(effect)
+        if tag == b"DISCARD TEMP":
+            self.overlay.drop_temporary()
+        self.dirty = self._catalog_changed or self.overlay.dirty or self.settings.dirty
+        return ended
+
+    def _in_transaction(self, effect: Effect) -> None:
+        match effect:
+            case Savepoint(name):
+                self.overlay.savepoint(name)
+            case Release(name):
+                self.overlay.release(name)
+            case RollbackTo(name):
+                self.overlay.rollback_to(name)
+                self.failed = False
+        self.settings.apply(effect, self.in_block)
+
+    def fail(self) -> None:
+        """The upstream answered with an error."""
+        self.failed = True
+
+    def ready(self, status: int) -> bool:
+        """ReadyForQuery with ``status``. True if a transaction ended. Raises StateLost where it cannot be so."""
+        if status == backend.IDLE:
+            if self.in_block and not self.failed:
+                raise StateLost("a transaction block ended unseen")
+            if self.failed or self.dirty:
+                self._end(committed=not self.failed)
+            self.in_block = False
+            return True
+        if not self.in_block:
+            raise StateLost("a transaction block began unseen")
+        self.failed = status == backend.FAILED_TRANSACTION
+        return False
+
+    def catalog_read(self) -> None:
+        """The shared catalog shows everything that this session committed."""
+        self.catalog_outdated = False
+        self.overlay.forget_committed()
+
+    def _end(self, committed: bool) -> None:
+        self.settings.end_transaction(committed)
+        self.overlay.end(committed)
+        self.catalog_outdated = self.catalog_outdated or (committed and self._catalog_changed)
+        self._catalog_changed = self.uncommitted_code = self.failed = self.dirty = False
