@@ -97,7 +97,9 @@ def past_retention(stage: Stage) -> None:
 def filters(stage: Stage) -> None:
     ((number,),) = stage.stored(f"SELECT phone FROM subscribers WHERE id = {WITHDREW.id}").rows
     with stage.session("analyst", purpose="marketing") as session:
-        session.finds(f"SELECT id, full_name FROM subscribers WHERE phone = '{number}'", rows=[])
+        session.finds(
+            f"SELECT id, full_name FROM subscribers WHERE phone = '{number}'", rows=[], verdicts={"mask", "allow"}
+        )
 
 
 def refused(stage: Stage) -> None:
@@ -108,7 +110,7 @@ def refused(stage: Stage) -> None:
 def unclassified(stage: Stage) -> None:
     query = "SELECT code, name, monthly_fee FROM plans ORDER BY monthly_fee LIMIT 2"
     with stage.session("analyst") as session:
-        session.finds(query, stage.stored(query).rows)
+        session.finds(query, stage.stored(query).rows, verdicts={"pass"})
 
 
 def select(columns: str, *members: Member) -> str:
@@ -141,7 +143,7 @@ SCENES = (
     ),
     Scene(
         "Outside the purpose's scope",
-        "Marketing needs name and telephone number and nothing else, whatever people agreed to.",
+        "E-mail and postal address are not among what marketing may use, whatever people agreed to.",
         out_of_scope,
     ),
     Scene(

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import contains
 from typing import Any, NamedTuple
 
 import psycopg
 from rich.console import Console, Group
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
@@ -64,14 +66,19 @@ class Session:
             for row in stored.rows
         ]
         self._stage.show(query, stored, seen)
+        self._stage.verdicts.append({"mask", "allow"})
         if seen != Rows(stored.columns, expected):
             raise SceneFailed(f"should have been {expected}")
         return seen
 
-    def finds(self, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Runs `query` here and in the database itself, shows both, and fails unless it gives `rows` here."""
+    def finds(self, query: str, rows: Sequence[tuple[Any, ...]], verdicts: Collection[str]) -> None:
+        """Runs `query` here and in the database itself, shows both, and fails unless it gives `rows` here.
+
+        `verdicts` are those that the audit may have of it.
+        """
         seen = _fetch(self._connection, query)
         self._stage.show(query, self._stage.stored(query), seen)
+        self._stage.verdicts.append(verdicts)
         if seen.rows != list(rows):
             raise SceneFailed(f"should have been {rows}")
 
@@ -81,6 +88,7 @@ class Session:
             seen = _fetch(self._connection, query)
         except psycopg.Error as error:
             self._stage.show_error(query, error)
+            self._stage.verdicts.append({"reject"})
             if error.sqlstate != sqlstate:
                 raise SceneFailed(f"should have been refused with {sqlstate}") from error
             if not (error.diag.message_detail and error.diag.message_hint):
@@ -92,13 +100,16 @@ class Session:
 
 @dataclass
 class Stage:
-    """One scene's view of the servers. `application` marks its sessions in the audit."""
+    """One scene's view of the servers. `application` marks its sessions in the audit.
+
+    `verdicts`, for each statement that ran so far: what the audit may say of it.
+    """
 
     servers: Servers
     console: Console
     application: str
     database: psycopg.Connection[tuple[Any, ...]]
-    statements: int = field(default=0, init=False)
+    verdicts: list[Collection[str]] = field(default_factory=list, init=False)
 
     @contextmanager
     def session(self, role: str, *, purpose: str | None = None, subject: str | None = None) -> Iterator[Session]:
@@ -124,14 +135,15 @@ class Stage:
 
     def show(self, query: str, stored: Rows, seen: Rows) -> None:
         """Raw beside seen."""
-        self.statements += 1
-        both = Table.grid(padding=(0, 3))
-        both.add_row(_table("stored", stored, None), _table("seen", seen, stored))
-        self.console.print(_code(query), both)
+        tables = _table("stored", stored, None), _table("seen", seen, stored)
+        beside = Table.grid(padding=(0, 3))
+        beside.add_row(*tables)
+        unbounded = self.console.options.update(max_width=1000)
+        fits = Measurement.get(self.console, unbounded, beside).maximum <= self.console.width
+        self.console.print(_code(query), beside if fits else Group(*tables))
 
     def show_error(self, query: str, error: psycopg.Error) -> None:
         """A refusal as psql would show it."""
-        self.statements += 1
         diag = error.diag
         lines = [(f"{diag.severity}: ", f"{diag.message_primary} ({error.sqlstate})")]
         lines += [("DETAIL: ", diag.message_detail or ""), ("HINT: ", diag.message_hint or "")]
@@ -139,16 +151,18 @@ class Stage:
         self.console.print(Group(_code(query), Panel(text, border_style="red", expand=False)))
 
     def audited(self) -> list[dict[str, Any]]:
-        """The audit's `statement` events of this scene. Fails unless there is one for each statement shown."""
+        """The audit's `statement` events of this scene. Fails unless there is the right one for each statement."""
         deadline = time.monotonic() + AUDIT_SECONDS
-        while True:
-            events = [event for event in audit_events(self.servers) if event.get("application") == self.application]
-            found = [event for event in events if event["event"] == "statement"]
-            if len(found) >= self.statements:
-                return found
-            if time.monotonic() > deadline:
-                raise SceneFailed(f"{self.statements} statements, but {len(found)} audit lines")
+        while len(found := self._events()) < len(self.verdicts) and time.monotonic() < deadline:
             time.sleep(0.05)
+        verdicts = [event["verdict"] for event in found]
+        if len(found) != len(self.verdicts) or not all(map(contains, self.verdicts, verdicts)):
+            raise SceneFailed(f"the audit has {verdicts} where it should have {list(map(sorted, self.verdicts))}")
+        return found
+
+    def _events(self) -> list[dict[str, Any]]:
+        mine = (event for event in audit_events(self.servers) if event.get("application") == self.application)
+        return [event for event in mine if event["event"] == "statement"]
 
 
 def audit_events(servers: Servers) -> list[dict[str, Any]]:
