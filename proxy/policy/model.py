@@ -1,4 +1,4 @@
-"""The policy as the engine sees it: frozen, validated, packs merged in. Made by the loader only (SPEC 5)."""
+"""The policy as the engine sees it: frozen, validated, packs merged in. Made by the loader only."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class Policy:
     trusted_channels: tuple[str, ...] = ()
 
     def role(self, name: str) -> Role | None:
-        """The role's entry, else the fallback ``'*'``, else None: a role without purposes (SPEC 5.1)."""
+        """The role's entry, else the fallback ``'*'``, else None: a role without purposes."""
         return self.roles.get(name) or self.roles.get("*")
 
 
@@ -276,11 +276,11 @@ Condition = AccountCondition | ConsentCondition | RetentionCondition | SelfCondi
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy says of one column for one role, purpose and use (SPEC 6).
+    """What the policy says of one column for one role, purpose and use.
 
     ``outcome`` holds for every row. Where ``conditions`` is not empty, a row that fails any of them gets ``failed``
     instead, if that is more restrictive. ``mask`` is how, where ``outcome`` is MASK; ``failed_mask`` the same for
-    ``failed``. ``reasons`` are stable words, one for each step of SPEC 6 that held (``no purpose declared``,
+    ``failed``. ``reasons`` are stable words, one for each step of the decision that held (``no purpose declared``,
     ``consent``, ``rule no-passwords``, …); ``rule`` is the id of the deciding rule, if one decided.
     """
 
