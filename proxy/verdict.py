@@ -102,7 +102,12 @@ class DropRelation:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCatalog:
-    """DDL: the catalog must be read anew before the next statement is decided (at COMMIT inside a transaction)."""
+    """DDL: the catalog must be read anew before the next statement is decided (at COMMIT inside a transaction).
+
+    ``code``: it may have made a function, operator, view, trigger or the like, which nobody can judge before COMMIT.
+    """
+
+    code: bool = False
 
 
 Effect = (
@@ -147,6 +152,8 @@ class Context:
     """The tracked settings as the session started with them: what RESET goes back to."""
     dirty: bool = False
     """Some tracked setting was changed in the transaction under way, so COMMIT or ROLLBACK may change it again."""
+    uncommitted_code: bool = False
+    """A ``ChangeCatalog(code=True)`` completed in the transaction under way."""
     overlay: Mapping[tuple[str, str], Relation | None] = field(default_factory=dict)
     prepared: Mapping[str, str] = field(default_factory=dict)
 
@@ -169,7 +176,7 @@ class Engine(Protocol):
     def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
         """Judges a StartupMessage's parameters (``options`` included) before anything is sent upstream.
 
-        Returns the tracked settings that they declare, or why the session may not start (SPEC 3, 4, 9).
+        Returns the tracked settings that they declare, or why the session may not start.
         """
         ...
 
@@ -191,7 +198,7 @@ Kind = Literal["pass", "allow", "mask", "reject"]
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """One classified column that a statement reads or writes, with its decision: one entry of SPEC 11's ``columns``."""
+    """One classified column that a statement reads or writes, with its decision: an entry of an event's ``columns``."""
 
     column: str
     category: str

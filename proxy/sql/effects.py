@@ -39,6 +39,30 @@ TRACKED = frozenset(
 )
 """Settings whose value the decisions depend on. Other settings are the upstream's matter alone."""
 
+_NO_CODE = frozenset(
+    {
+        "IndexStmt",
+        "ReindexStmt",
+        "ClusterStmt",
+        "CreateSeqStmt",
+        "AlterSeqStmt",
+        "CreateSchemaStmt",
+        "CreateEnumStmt",
+        "AlterEnumStmt",
+        "RefreshMatViewStmt",
+        "CreateStatsStmt",
+        "AlterStatsStmt",
+        "CommentStmt",
+        "GrantStmt",
+        "GrantRoleStmt",
+        "AlterDefaultPrivilegesStmt",
+        "CreateRoleStmt",
+        "AlterRoleStmt",
+        "DropRoleStmt",
+    }
+)
+"""DDL that makes nothing which later statements would run, beside plain CREATE TABLE and DROP."""
+
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
@@ -104,7 +128,7 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
             return (*_relations(statement), ChangeCatalog())
         case kind:
             family = KINDS.get(kind, (None,))[0]
-            return (ChangeCatalog(),) if family in (Family.DDL, Family.CODE) else ()
+            return (ChangeCatalog(code=kind not in _NO_CODE),) if family in (Family.DDL, Family.CODE) else ()
 
 
 def _set(node: Node) -> tuple[Effect, ...]:

@@ -18,6 +18,7 @@ from proxy.verdict import Effect
 class Facts:
     """One statement. ``purpose`` is what its comments declare. Of a name it is not said yet what it resolves to."""
 
+    query: bytes
     statement: Statement
     tokens: list[Token]
     tag: str
@@ -29,6 +30,10 @@ class Facts:
     normalized: str
     fingerprint: str
     effects: tuple[Effect, ...]
+
+    def position(self, location: int) -> int:
+        """A byte offset into the text as a position of PostgreSQL's: characters, from 1."""
+        return len(self.query[:location].decode("utf-8", "ignore")) + 1
 
 
 def facts(query: bytes) -> tuple[Facts, ...]:
@@ -46,6 +51,7 @@ def facts(query: bytes) -> tuple[Facts, ...]:
 def _facts(query: bytes, statement: Statement, tokens: list[Token]) -> Facts:
     normalized = normalize(query, tokens)
     return Facts(
+        query=query,
         statement=statement,
         tokens=tokens,
         tag=tag(statement.kind, statement.node),

@@ -1,0 +1,219 @@
+"""The closed world of statements: may this kind be used by this role, with these functions, operators and settings?"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.engine.parameters import check_setting
+from proxy.engine.refusals import denied, undefined_function, unsupported
+from proxy.engine.search_path import find
+from proxy.engine.session_state import SessionState
+from proxy.engine.trust import TELLING, Trust
+from proxy.sql.effects import set_config, setting_change
+from proxy.sql.facts import Facts
+from proxy.sql.names import FunctionName
+from proxy.sql.statements import KINDS, Family
+from proxy.sql.tree import constant, of_type
+from proxy.verdict import CreateRelation, DropRelation
+
+_VALUE_CATALOGS = re.compile(
+    r"pg_stats(_ext(_exprs)?)?|pg_statistic(_ext_data)?|pg_largeobject|pg_stat_.*|pg_statio_.*|pg_locks"
+    r"|pg_prepared_statements|pg_cursors|pg_replication_slots|pg_shmem_allocations.*|pg_backend_memory_contexts"
+    r"|pg_hba_file_rules|pg_ident_file_mappings|pg_file_settings|pg_aios|pg_authid|pg_shadow|pg_user_mapping(s)?"
+    r"|pg_subscription"
+)
+_VALUE_FREE = frozenset({"pg_stat_ssl", "pg_stat_gssapi"})
+
+
+def holds_values(schema: str, name: str) -> bool:
+    """A system catalog, or view on one, that holds stored values, other sessions' text or counts of rows touched."""
+    monitoring = schema == "pg_catalog" or name.startswith("pg_stat_statements")
+    return monitoring and name not in _VALUE_FREE and bool(_VALUE_CATALOGS.fullmatch(name))
+
+
+def check_kind(facts: Facts, state: SessionState) -> None:
+    """Raises Refused (42501) unless the session's role may use this kind of statement at all."""
+    role = state.role
+    code = role is not None and role.code
+    family, name = KINDS.get(facts.statement.kind, (Family.CODE, facts.tag))
+    if facts.statement.kind not in KINDS:
+        raise denied(f"{name} is not available through consentry", policy=state.policy)
+    if family is Family.CODE and not code:
+        raise denied(
+            f"{name} runs code that cannot be analysed",
+            way_out="Only a role with code: true in the policy may use it.",
+            policy=state.policy,
+        )
+    ddl = family is Family.DDL or "intoClause" in facts.statement.node
+    if ddl and not (role is not None and role.ddl) and not _only_temporary(facts, state):
+        raise denied(
+            f"{name if family is Family.DDL else 'SELECT INTO'} changes the schema",
+            way_out="Only a role with ddl: true in the policy may use it.",
+            policy=state.policy,
+        )
+    _check_details(facts, state, code)
+
+
+def _only_temporary(facts: Facts, state: SessionState) -> bool:
+    """CREATE TEMP TABLE, and whatever else touches this session's temporary tables only."""
+    created = [effect for effect in facts.effects if isinstance(effect, CreateRelation)]
+    dropped = [effect for effect in facts.effects if isinstance(effect, DropRelation)]
+    overlay = state.context.overlay
+    if created:
+        return all(effect.temporary for effect in created)
+    if dropped:
+        return all(effect.schema in (None, "pg_temp") and overlay.get(("pg_temp", effect.name)) for effect in dropped)
+    if facts.statement.kind not in ("IndexStmt", "AlterTableStmt"):
+        return False
+    return all(
+        relation.schema in (None, "pg_temp") and overlay.get(("pg_temp", relation.name)) for relation in facts.relations
+    )
+
+
+def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
+    node, policy = facts.statement.node, state.policy
+    match facts.statement.kind:
+        case "CopyStmt" if ("filename" in node or node.get("is_program")) and not code:
+            raise denied(
+                "COPY to or from server files and programs is not available",
+                way_out="Use COPY … TO STDOUT or FROM STDIN (\\copy in psql).",
+                policy=policy,
+            )
+        case "ListenStmt" if node.get("conditionname") not in policy.trusted_channels and not code:
+            raise denied(
+                f'LISTEN on channel "{node.get("conditionname")}" is not available',
+                detail="A notification carries what triggers put into it, and nobody here can judge that.",
+                way_out="Name the channel in channels.trusted of the policy.",
+                policy=policy,
+            )
+        case "VariableSetStmt":
+            _check_set(facts, state)
+        case "AlterRoleSetStmt" | "AlterDatabaseSetStmt" if not code:
+            change = setting_change(node["setstmt"])
+            if change is None or change.name.startswith("consentry."):
+                raise denied("purposes are declared by sessions, not by roles or databases", policy=policy)
+
+
+def _check_set(facts: Facts, state: SessionState) -> None:
+    node = facts.statement.node
+    if node["kind"] == "VAR_SET_CURRENT":
+        raise denied("SET … FROM CURRENT is not available", policy=state.policy)
+    change = setting_change(node)
+    if change is None:
+        return
+    check_setting(change.name, change.value, state.policy)
+    if change.name == "consentry.purpose" and change.value:
+        state.check_declared(change.value, "setting")
+
+
+def check_names(facts: Facts, state: SessionState, trust: Trust) -> None:
+    """Raises Refused (42501; 42883 for what does not exist) for functions, operators and types that may not run."""
+    role = state.role
+    if facts.functions:
+        _check_set_config(facts, state)
+    if role is not None and role.code:
+        return
+    path = tuple(schema for schema in state.path() if schema != "pg_temp")
+    if state.context.uncommitted_code and KINDS[facts.statement.kind][0] is Family.QUERY:
+        raise unsupported(
+            "functions, views or triggers were made in this transaction, and cannot be judged before it commits",
+            way_out="COMMIT first.",
+        )
+    for function in facts.functions:
+        _check_function(function, facts, state, trust, path)
+    for kind, names in (
+        ("operator", trust.operators(facts.operators, path)),
+        ("type", trust.types(facts.types, state.path())),
+    ):
+        if names:
+            raise untrusted(kind, names, state)
+
+
+def untrusted(kind: str, names: list[str], state: SessionState, through: str = "") -> Exception:
+    """The refusal of code that is not trusted."""
+    return denied(
+        f"{kind} {', '.join(names)} is not trusted{through}",
+        detail="It runs code that could read or show personal information as it is stored.",
+        way_out="Name the function in functions.trusted of the policy.",
+        policy=state.policy,
+    )
+
+
+def _check_function(
+    function: FunctionName, facts: Facts, state: SessionState, trust: Trust, path: tuple[str, ...]
+) -> None:
+    if function.schema in ("pg_temp",) or (function.schema or "").startswith("pg_temp_"):
+        raise untrusted("function", [str(function)], state)
+    names = trust.call(function, path)
+    if names:
+        raise untrusted("function", names, state)
+    if not trust.candidates(function, path) and not _is_column(function, facts, state):
+        raise undefined_function(str(function), facts.position(function.location))
+
+
+def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> bool:
+    """``name(row)`` may also mean ``row.name``, and ``type(value)`` a cast (parse_func.c, ParseFuncOrColumn)."""
+    if function.schema is not None or function.arguments != 1:
+        return False
+    if function.name in _TYPES or function.name in state.context.catalog.types_named:
+        return True
+    path = state.path()
+    found = (find(state.context, path, relation.schema, relation.name) for relation in facts.relations)
+    return any(relation is not None and relation.column(function.name) is not None for relation in found)
+
+
+_TYPES = frozenset(
+    """
+    bit bool bpchar bytea box char cidr circle date daterange datemultirange float4 float8 inet int2 int4 int8
+    int4range int8range int4multirange int8multirange interval json jsonb jsonpath line lseg macaddr macaddr8
+    money name numeric numrange nummultirange oid path pg_lsn pg_snapshot point polygon regclass regcollation
+    regconfig regdictionary regnamespace regoper regoperator regproc regprocedure regrole regtype text tid
+    time timestamp timestamptz timetz tsquery tsrange tsmultirange tstzrange tstzmultirange tsvector
+    txid_snapshot uuid varbit varchar xid xid8 xml
+    """.split()
+)
+"""Built-in types: with one argument, their names may be written as functions."""
+
+
+def _check_set_config(facts: Facts, state: SessionState) -> None:
+    """set_config of what decisions depend on stands alone in its SELECT, with literals; its name is never computed."""
+    for call in facts.functions:
+        if call.name != "set_config":
+            continue
+        arguments = call.node.get("args", [])
+        name = constant(arguments[0]) if arguments else None
+        if name is None:
+            raise denied(
+                "set_config with a computed name is not available",
+                way_out="Write the parameter's name as a literal.",
+                policy=state.policy,
+            )
+        value = constant(arguments[1]) if len(arguments) > 1 else None
+        folded = name.lower()
+        sole = set_config(facts.statement.node) if facts.statement.kind == "SelectStmt" else None
+        tracked = folded.startswith("consentry.") or folded in ("search_path", "role", "session_authorization")
+        bound = folded in ("client_encoding", "standard_conforming_strings", "client_min_messages")
+        if (tracked or bound) and sole is None:
+            raise denied(
+                f'set_config of "{name}" must stand alone in its SELECT, with literal arguments',
+                way_out=f"Write SELECT set_config('{folded}', 'value', false), or SET.",
+                policy=state.policy,
+            )
+        check_setting(folded, value, state.policy)
+        if folded == "consentry.purpose" and value:
+            state.check_declared(value, "setting")
+
+
+def check_telling(facts: Facts) -> None:
+    """Raises Refused (0A000) for functions that would show the text that runs, where it is not the client's."""
+    for function in facts.functions:
+        if function.name in TELLING:
+            raise unsupported(
+                f"{function.name}() is not available in a statement over personal information",
+                position=facts.position(function.location),
+            )
+
+
+def has_node(facts: Facts, *types: str) -> bool:
+    """Some node of one of ``types`` stands below the statement."""
+    return any(True for node_type in types for _ in of_type(facts.statement.node, node_type))

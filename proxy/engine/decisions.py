@@ -1,0 +1,180 @@
+"""The engine's front: verdicts by context and text, remembered. A known statement costs one dict look-up."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from proxy.catalog.model import Catalog
+from proxy.engine.grounds import Grounds
+from proxy.engine.judge import judge
+from proxy.engine.protected import Protected, protect
+from proxy.engine.session_state import SessionState
+from proxy.engine.startup import check_startup
+from proxy.engine.trust import Trust
+from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
+from proxy.policy.decision import next_change
+from proxy.policy.model import Policy
+from proxy.sql.facts import Facts, facts
+from proxy.sql.normalize import fingerprint
+from proxy.verdict import Context, StatementVerdict, Verdict
+
+_CONTEXTS: Final = 1024
+_STATEMENTS: Final = 4096
+_REMEMBERED_BYTES: Final = 64 * 1024
+"""Longer texts are decided each time: what is that long is rarely sent twice."""
+
+_log = structlog.get_logger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ContextDecisions:
+    """The verdicts for one context (:class:`proxy.verdict.Decisions`)."""
+
+    def __init__(self, engine: ConsentEngine, context: Context) -> None:
+        self._engine = engine
+        self._state = SessionState(context)
+        self._valid_until: datetime | None = None
+        self.known: dict[bytes, Verdict] = {}
+
+    def authorize(self, query: bytes) -> Verdict:
+        """Decides and remembers. Never raises: an error while deciding is a refusal."""
+        now = self._engine.clock()
+        known = self.known.get(query)
+        if known is not None and (self._valid_until is None or now < self._valid_until):
+            return known
+        if len(self.known) >= _STATEMENTS or (self._valid_until is not None and now >= self._valid_until):
+            self.known.clear()
+        verdict = self._engine.decide(query, self._state, now)
+        self._valid_until = next_change(self._state.policy, now)
+        if len(query) <= _REMEMBERED_BYTES:
+            self.known[query] = verdict
+        return verdict
+
+    def expire(self) -> None:
+        """Forgets every verdict if a suspension began or ended since they were made."""
+        if self._valid_until is not None and self._engine.clock() >= self._valid_until:
+            self.known.clear()
+
+
+class ConsentEngine:
+    """Implements :class:`proxy.verdict.Engine`. Holds caches only: every answer follows from its arguments and time."""
+
+    def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.clock = clock
+        self._contexts: OrderedDict[tuple[object, ...], ContextDecisions] = OrderedDict()
+        self._facts: OrderedDict[bytes, tuple[Facts, ...]] = OrderedDict()
+        self._grounds: OrderedDict[tuple[int, int], tuple[Policy, Catalog, Protected, Trust]] = OrderedDict()
+
+    def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
+        """See :meth:`proxy.verdict.Engine.check_startup`."""
+        try:
+            return check_startup(parameters, policy)
+        except Refused as refused:
+            return refused.refusal
+
+    def admit(self, context: Context) -> Refusal | None:
+        """See :meth:`proxy.verdict.Engine.admit`."""
+        state = SessionState(context)
+        try:
+            purpose = context.settings.get("consentry.purpose")
+            if purpose:
+                state.check_declared(purpose, context.purpose_source or "startup")
+            state.path()
+        except Refused as refused:
+            return refused.refusal
+        return None
+
+    def decisions(self, context: Context) -> ContextDecisions:
+        """See :meth:`proxy.verdict.Engine.decisions`."""
+        key = _key(context)
+        found = self._contexts.get(key)
+        if found is not None:
+            self._contexts.move_to_end(key)
+            found.expire()
+            return found
+        made = self._contexts[key] = ContextDecisions(self, context)
+        while len(self._contexts) > _CONTEXTS:
+            self._contexts.popitem(last=False)
+        return made
+
+    def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
+        """One verdict, made anew. Never raises."""
+        try:
+            texts = self._facts_of(query)
+            protected, trust = self._protected(state.context)
+
+            def authorize(text: bytes, inner: SessionState) -> Verdict:
+                # What is prepared cannot itself be an EXECUTE, so this ends.
+                return self.decide(text, replace(inner, context=replace(inner.context, prepared={})), now)
+
+            return judge(query, texts, state, Grounds(protected, trust, now, authorize))
+        except Refused as refused:
+            return _unread(query, refused.refusal)
+        except Exception:
+            _log.exception("deciding failed; the statement is refused", fingerprint=fingerprint(repr(len(query))))
+            return _unread(
+                query,
+                Refusal(
+                    FEATURE_NOT_SUPPORTED,
+                    "consentry: the statement could not be analysed",
+                    hint="This is a defect: the log of consentry tells where. Written more plainly it may pass.",
+                ),
+            )
+
+    def _facts_of(self, query: bytes) -> tuple[Facts, ...]:
+        found = self._facts.get(query)
+        if found is None:
+            found = facts(query)
+            if len(query) <= _REMEMBERED_BYTES:
+                self._facts[query] = found
+                while len(self._facts) > _STATEMENTS:
+                    self._facts.popitem(last=False)
+        return found
+
+    def _protected(self, context: Context) -> tuple[Protected, Trust]:
+        key = (id(context.policy), id(context.catalog))
+        found = self._grounds.get(key)
+        if found is None:
+            # The objects are kept beside, so that their ids stay theirs.
+            found = self._grounds[key] = (
+                context.policy,
+                context.catalog,
+                protect(context.policy, context.catalog),
+                Trust(context.policy, context.catalog),
+            )
+            while len(self._grounds) > 64:
+                self._grounds.popitem(last=False)
+        return found[2], found[3]
+
+
+def _unread(query: bytes, refusal: Refusal) -> Verdict:
+    """The verdict on a text that could not be read: nothing of it may be logged, since its literals are unknown."""
+    statement = StatementVerdict("reject", "", "", fingerprint(""), None)
+    return Verdict(query, (statement,), refusal=refusal, permanent=True)
+
+
+def _key(context: Context) -> tuple[object, ...]:
+    """Equal keys are equal contexts: by value, but for catalog and policy, which are one object each."""
+    return (
+        context.database,
+        context.role,
+        context.current_role,
+        frozenset(context.settings.items()),
+        context.purpose_source,
+        id(context.catalog),
+        id(context.policy),
+        frozenset(context.start.items()),
+        context.dirty,
+        context.uncommitted_code,
+        frozenset((key, relation is None) for key, relation in context.overlay.items()),
+        frozenset(context.prepared.items()),
+    )

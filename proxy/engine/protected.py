@@ -1,0 +1,84 @@
+"""Which relations of a catalog a policy protects, and by which of its tables. Made once for a policy and catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.catalog.model import Catalog, Relation
+from proxy.policy.decision import sources
+from proxy.policy.model import Name, Policy, TablePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """``classified``: relation OID -> the policy's table that holds for it (its own, or an ancestor's).
+
+    ``mixed``: relations below which, or above which, another classification stands than their own, with that
+    relation's name. ``sources``: OIDs of registries, consent and account sources and ``via`` tables, children included.
+    """
+
+    classified: dict[int, TablePolicy]
+    mixed: dict[int, str]
+    sources: frozenset[int]
+    names: frozenset[str]
+    """Names of all of them, without schema."""
+
+    def __contains__(self, oid: int) -> bool:
+        return oid in self.classified or oid in self.sources
+
+
+def protect(policy: Policy, catalog: Catalog) -> Protected:
+    """Classifying a partitioned or inherited parent classifies its children; an absent table protects nothing."""
+    classified: dict[int, TablePolicy] = {}
+    own: dict[int, TablePolicy] = {}
+    for name, table in policy.tables.items():
+        relation = catalog.relation(name.schema, name.relation)
+        if relation is not None:
+            own[relation.oid] = table
+    for oid, table in own.items():
+        for relation in _family(catalog, oid):
+            classified.setdefault(relation.oid, table)
+    classified.update(own)
+    mixed = _mixed(catalog, own, classified)
+    others = _sources(policy, catalog)
+    names = frozenset(catalog.relations[oid].name for oid in others | classified.keys())
+    return Protected(classified, mixed, others, names)
+
+
+def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, TablePolicy]) -> dict[int, str]:
+    """Ancestors of a table with a classification of its own, and that table itself where one of them has one too."""
+    mixed: dict[int, str] = {}
+    for oid in own:
+        relation = catalog.relations[oid]
+        pending = list(relation.parents)
+        while pending:
+            parent = catalog.relations.get(pending.pop())
+            if parent is None:
+                continue
+            mixed[parent.oid] = f"{relation.schema}.{relation.name}"
+            if parent.oid in classified:
+                mixed[oid] = f"{parent.schema}.{parent.name}"
+            pending.extend(parent.parents)
+    return mixed
+
+
+def _sources(policy: Policy, catalog: Catalog) -> frozenset[int]:
+    found: set[int] = set()
+    names: frozenset[Name] = sources(policy)
+    for name in names:
+        relation = catalog.relation(name.schema, name.relation)
+        if relation is not None:
+            found |= {member.oid for member in _family(catalog, relation.oid)}
+    return frozenset(found)
+
+
+def _family(catalog: Catalog, oid: int) -> list[Relation]:
+    """A relation and all that inherit from it, partitions included."""
+    family: dict[int, Relation] = {}
+    pending = [oid]
+    while pending:
+        relation = catalog.relations.get(pending.pop())
+        if relation is not None and relation.oid not in family:
+            family[relation.oid] = relation
+            pending.extend(relation.children)
+    return list(family.values())

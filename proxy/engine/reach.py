@@ -1,0 +1,99 @@
+"""What a statement reaches beyond the relations that it names: is any of it protected, or code that is not trusted?"""
+
+from __future__ import annotations
+
+from proxy.catalog.model import Access, Reach, Relation
+from proxy.engine.closed_world import has_node, holds_values, untrusted
+from proxy.engine.protected import Protected
+from proxy.engine.refusals import denied, unsupported
+from proxy.engine.session_state import SessionState
+from proxy.engine.trust import Trust
+from proxy.sql.facts import Facts
+from proxy.sql.relations import RelationName
+
+
+def accesses(facts: Facts, name: RelationName) -> tuple[Access, ...]:
+    """What a statement does to a relation that it names. More where the text leaves it open."""
+    kind, node = facts.statement.kind, facts.statement.node
+    if name.place != "target":
+        if kind == "TruncateStmt":
+            return (Access.TRUNCATE,)
+        if kind == "CopyStmt" and node.get("is_from") and name.place == "other":
+            return (Access.INSERT,)
+        return (Access.SELECT,)
+    # A target may stand in a WITH query of any statement: what the whole statement does counts for each of them.
+    found = {Access.SELECT}
+    for node_type, needed in _TARGETS.items():
+        if kind == node_type or has_node(facts, node_type):
+            found.update(needed)
+    return tuple(sorted(found))
+
+
+_TARGETS = {
+    "InsertStmt": (Access.INSERT, Access.UPDATE),
+    "UpdateStmt": (Access.UPDATE,),
+    "DeleteStmt": (Access.DELETE,),
+    "MergeStmt": (Access.INSERT, Access.UPDATE, Access.DELETE),
+}
+
+
+def check_reach(
+    facts: Facts, name: RelationName, relation: Relation, state: SessionState, trust: Trust, protected: Protected
+) -> None:
+    """Raises Refused for what ``relation`` leads to by what the statement does to it.
+
+    42501 names code that is not trusted; 0A000 names a protected relation that is reached in a way that cannot be
+    secured. A trusted view is read as it is.
+    """
+    if holds_values(relation.schema, relation.name):
+        raise unsupported(
+            f'"{relation.schema}.{relation.name}" holds stored values or other sessions\' statements',
+            way_out="Read it on a connection that does not go through consentry.",
+            position=facts.position(name.location),
+        )
+    full = f"{relation.schema}.{relation.name}"
+    if relation.kind == "v" and full in state.policy.trusted_views:
+        return
+    for access in accesses(facts, name):
+        _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
+
+
+def _check(
+    reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust, protected: Protected
+) -> None:
+    full = f"{relation.schema}.{relation.name}"
+    role = state.role
+    if not (role is not None and role.code):
+        names = trust.oids(reach.functions)
+        if names:
+            raise untrusted("function", names, state, through=f", and {access.value} on {full} may run it")
+        if reach.opaque:
+            raise denied(
+                f"{access.value} on {full} reaches what cannot be followed: {', '.join(sorted(reach.opaque))}",
+                policy=state.policy,
+            )
+    catalog = state.context.catalog
+    for oid in sorted(reach.relations):
+        reached = catalog.relations.get(oid)
+        if reached is None or oid == relation.oid:
+            continue
+        _check_reached(reached, access, relation, protected)
+
+
+def _check_reached(reached: Relation, access: Access, relation: Relation, protected: Protected) -> None:
+    full, other = f"{relation.schema}.{relation.name}", f"{reached.schema}.{reached.name}"
+    own_family = relation.oid in protected.classified and reached.oid in protected.classified
+    if access is Access.SELECT:
+        if holds_values(reached.schema, reached.name) and not relation.builtin:
+            raise unsupported(f"{full} reads {other}, which holds stored values or other sessions' statements")
+        if reached.oid in protected.classified and not own_family:
+            raise unsupported(
+                f"{full} reads the classified table {other}",
+                detail="Views over classified tables cannot be read through yet.",
+                way_out="Read the table itself, classify the view's columns, or name it in views.trusted.",
+            )
+    elif reached.oid in protected:
+        raise unsupported(
+            f"{access.value} on {full} changes the protected table {other}",
+            detail="Writes to protected tables are not available yet.",
+        )

@@ -1,0 +1,107 @@
+"""From the names in a text to the relations they mean, and to those among them that are classified."""
+
+from __future__ import annotations
+
+from proxy.catalog.model import Access, Relation
+from proxy.engine.grounds import Grounds
+from proxy.engine.reach import accesses, check_reach
+from proxy.engine.refusals import denied, undefined_relation, unsupported
+from proxy.engine.search_path import find
+from proxy.engine.session_state import SessionState
+from proxy.sql.facts import Facts
+from proxy.sql.relations import RelationName
+from proxy.sql.statements import KINDS, Family
+from proxy.sql.tree import nodes, strings
+
+_CREATED = {
+    "CreateStmt": "relation",
+    "CreateForeignTableStmt": "relation",
+    "ViewStmt": "view",
+    "CreateSeqStmt": "sequence",
+    "CompositeTypeStmt": "typevar",
+}
+"""Which field of a statement's node names what it creates."""
+
+
+def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> list[tuple[RelationName, Relation]]:
+    """The classified relations that a statement names. Everything else that it names or reaches has passed.
+
+    Raises Refused: 42P01 as PostgreSQL says it; 42501 and 0A000 for what may not be reached, or not in this way.
+    """
+    classified = []
+    for name in facts.relations:
+        relation = _relation(facts, name, state)
+        if relation is None:
+            continue
+        check_reach(facts, name, relation, state, grounds.trust, grounds.protected)
+        _check_unclassified(relation, state, grounds)
+        _check_change(facts, name, relation, grounds)
+        if relation.oid in grounds.protected.classified:
+            classified.append((name, relation))
+    if KINDS[facts.statement.kind][0] is Family.DDL:
+        _check_named_objects(facts, state, grounds)
+    return classified
+
+
+def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation | None:
+    """The relation that ``name`` means; None for what the statement creates, and for what DDL looks for in vain."""
+    place = facts.position(name.location)
+    if name.catalog is not None and name.catalog != state.context.database:
+        raise unsupported("cross-database references are not implemented", position=place)
+    if name.place == "into" or name.node is facts.statement.node.get(_CREATED.get(facts.statement.kind, "")):
+        return None
+    relation = find(state.context, state.path(), name.schema, name.name)
+    if relation is not None:
+        return relation
+    if KINDS[facts.statement.kind][0] in (Family.DDL, Family.MAINTENANCE) and name.place == "other":
+        return None
+    raise undefined_relation(name.schema, name.name, place)
+
+
+def _check_unclassified(relation: Relation, state: SessionState, grounds: Grounds) -> None:
+    """``defaults.unclassified_tables: reject``: what nobody classified is not to be used."""
+    if state.policy.defaults.unclassified_tables == "allow" or relation.oid in grounds.protected:
+        return
+    if relation.builtin or relation.temporary or relation.kind not in "rpmf":
+        return
+    raise denied(
+        f"table {relation.schema}.{relation.name} is not classified, and unclassified tables are rejected",
+        way_out="Classify its columns in the policy (columns: {} for a table without personal information).",
+        policy=state.policy,
+    )
+
+
+def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds: Grounds) -> None:
+    """Writes to protected tables, and DDL on them, are not available yet; nothing of them passes unjudged."""
+    if relation.oid not in grounds.protected:
+        return
+    full = f"{relation.schema}.{relation.name}"
+    if set(accesses(facts, name)) - {Access.SELECT}:
+        raise unsupported(
+            f"{facts.tag} changes the protected table {full}",
+            detail="Writes to protected tables are not available yet.",
+            position=facts.position(name.location),
+        )
+    if KINDS[facts.statement.kind][0] is Family.DDL:
+        raise unsupported(
+            f"{facts.tag} concerns the protected table {full}",
+            detail="DDL on protected tables, and from them, is not available yet.",
+            position=facts.position(name.location),
+        )
+
+
+def _check_named_objects(facts: Facts, state: SessionState, grounds: Grounds) -> None:
+    """DDL also names relations as plain lists of names (DROP, COMMENT): any that could be protected."""
+    path = state.path()
+    for key, node in nodes(facts.statement.node):
+        if key not in ("objects", "object", "items"):
+            continue
+        parts = strings(node.get("items"))
+        for end in range(1, len(parts) + 1):
+            schema = parts[end - 2] if end > 1 else None
+            relation = find(state.context, path, schema, parts[end - 1])
+            if relation is not None and relation.oid in grounds.protected:
+                raise unsupported(
+                    f"{facts.tag} concerns the protected table {relation.schema}.{relation.name}",
+                    detail="DDL on protected tables is not available yet.",
+                )

@@ -1,0 +1,97 @@
+"""What ``search_path`` means for a session (PostgreSQL manual 5.10.3 and 19.11.1; namespace.c)."""
+
+from __future__ import annotations
+
+from proxy.catalog.model import Relation
+from proxy.engine.refusals import unsupported
+from proxy.verdict import Context
+
+TEMPORARY = "pg_temp"
+"""Stands for the session's own temporary schema wherever a schema's name is expected."""
+
+_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+def split_identifiers(text: str) -> list[str]:
+    """The parts of a comma-separated list of identifiers, folded and unquoted (varlena.c, SplitIdentifierString).
+
+    Raises Refused (0A000) for a list that PostgreSQL would not accept either.
+    """
+    names: list[str] = []
+    rest = text.strip()
+    while rest:
+        if rest.startswith('"'):
+            end = 1
+            while True:
+                end = rest.find('"', end)
+                if end < 0:
+                    raise _malformed()
+                if rest[end : end + 2] != '""':
+                    break
+                end += 2
+            names.append(rest[1:end].replace('""', '"'))
+            rest = rest[end + 1 :].lstrip()
+        else:
+            name, comma, after = rest.partition(",")
+            names.append(name.strip().translate(_ASCII_LOWER))
+            rest = comma + after
+        if rest and not rest.startswith(","):
+            raise _malformed()
+        had_comma = rest.startswith(",")
+        rest = rest[1:].lstrip()
+        if had_comma and not rest:
+            raise _malformed()
+    return names
+
+
+def _malformed() -> Exception:
+    return unsupported(
+        "the session's search_path cannot be read", way_out="Set search_path to a plain list of schemas."
+    )
+
+
+def effective(context: Context, search_path: str) -> tuple[str, ...]:
+    """The schemas in which relations and types are looked up, in order; missing ones are left out.
+
+    ``pg_temp`` stands first and ``pg_catalog`` next unless the list names them. Functions and operators are never
+    looked up in ``pg_temp``.
+    """
+    path: list[str] = []
+    for name in split_identifiers(search_path):
+        schema = context.current_role if name == "$user" else name
+        if schema == TEMPORARY or schema in context.catalog.schemas:
+            path.append(schema)
+    if "pg_catalog" not in path:
+        path.insert(0, "pg_catalog")
+    if TEMPORARY not in path:
+        path.insert(0, TEMPORARY)
+    return tuple(dict.fromkeys(path))
+
+
+def creation_schema(path: tuple[str, ...], search_path: str) -> str | None:
+    """Where CREATE puts an object without a schema: the first schema that the list itself names."""
+    listed = [schema for schema in path if schema not in (TEMPORARY, "pg_catalog")]
+    if listed:
+        return listed[0]
+    return "pg_catalog" if "pg_catalog" in split_identifiers(search_path) else None
+
+
+def find(context: Context, path: tuple[str, ...], schema: str | None, name: str) -> Relation | None:
+    """The relation that a name means for this session, None if there is none.
+
+    Raises Refused (0A000) for another session's temporary schema.
+    """
+    if schema is not None and schema.startswith(("pg_temp_", "pg_toast_temp_")):
+        raise unsupported(
+            "temporary schemas can only be named pg_temp", way_out="Write pg_temp.name, or the name alone."
+        )
+    for place in (schema,) if schema is not None else path:
+        if (place, name) in context.overlay:
+            found = context.overlay[place, name]
+        elif place == TEMPORARY:
+            found = None
+        else:
+            found = context.catalog.relation(place, name)
+        if found is not None:
+            return found
+    return None

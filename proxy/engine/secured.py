@@ -1,0 +1,137 @@
+"""A secured relation: a classified table as this session may see it. Same columns, same types, masked cells.
+
+    (SELECT t."id" AS "id", CASE WHEN c0.plain THEN t."phone" ELSE <mask> END AS "phone", NULL::text AS "note"
+       FROM "public"."subscribers" AS t LEFT JOIN LATERAL (…consents…) AS c0 ON true)
+
+Columns that the statement does not need are NULL of their type, so that positions stay and no privilege is asked for.
+A raw value never stands bare where it has conditions, not even behind a row filter: PostgreSQL may evaluate a client's
+expression before the filter. Rows are dropped behind a fence (OFFSET 0) for the same reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from proxy.catalog.model import Catalog, Column, Relation
+from proxy.engine.conditions import BASE, RowConditions
+from proxy.masks import Mask, null, render
+from proxy.policy.decision import decide
+from proxy.policy.model import Decision, Outcome, Policy, TablePolicy, Use
+from proxy.sql.quote import identifier, qualified
+from proxy.verdict import ColumnUse
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks: the policy's question without the column."""
+
+    policy: Policy
+    role: str
+    purpose: str | None
+    subject: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a viewer may see of one relation, by column name; only classified columns have a decision."""
+
+    relation: Relation
+    table: TablePolicy
+    decisions: dict[str, Decision]
+
+    @property
+    def unrestricted(self) -> bool:
+        """Every classified column is allowed in every row: the bare table is its own secured relation."""
+        return all(_unrestricted(decision) for decision in self.decisions.values())
+
+    def uses(self, columns: frozenset[str]) -> tuple[ColumnUse, ...]:
+        """What the audit says of the classified ones among ``columns``."""
+        return tuple(
+            _use(f"{self.relation.schema}.{self.relation.name}.{name}", decision)
+            for name, decision in self.decisions.items()
+            if name in columns
+        )
+
+
+def look(viewer: Viewer, relation: Relation, table: TablePolicy) -> Sight:
+    """Asks the policy about every classified column of ``relation``."""
+    return Sight(
+        relation,
+        table,
+        {
+            column.name: decide(
+                viewer.policy, viewer.role, viewer.purpose, Use.READ, table.name, column.name, viewer.now
+            )
+            for column in relation.columns
+            if column.name in table.columns
+        },
+    )
+
+
+def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[str], only: bool) -> str:
+    """The secured relation as a parenthesised SELECT, with the columns in ``needed`` and NULL for the others."""
+    relation = sight.relation
+    rows = RowConditions(viewer.policy, catalog, relation, sight.table, viewer.subject)
+    columns = ", ".join(
+        f"{_cell(rows, column, sight.decisions.get(column.name), column.name in needed)} AS {identifier(column.name)}"
+        for column in relation.columns
+    )
+    where = _kept_rows(rows, sight)
+    source = f"{'ONLY ' if only else ''}{qualified(relation.schema, relation.name)} AS {BASE}"
+    joined = " ".join([source, *rows.joins])
+    return f"(SELECT {columns} FROM {joined}{where})"
+
+
+def _cell(rows: RowConditions, column: Column, decision: Decision | None, needed: bool) -> str:
+    raw = f"{BASE}.{identifier(column.name)}"
+    if not needed:
+        return f"NULL::{column.base_sql or column.type_sql}"  # nobody looks at it; a domain may forbid NULL
+    if decision is None:
+        return raw
+    shown = _shown(raw, column, decision.outcome, decision.mask)
+    if not decision.conditions:
+        return shown
+    hidden = _shown(raw, column, decision.failed, decision.failed_mask)
+    condition = rows.sql(decision.conditions)
+    return hidden if condition == "false" else f"CASE WHEN {condition} THEN {shown} ELSE {hidden} END"
+
+
+def _shown(raw: str, column: Column, outcome: Outcome, mask: Mask | None) -> str:
+    match outcome:
+        case Outcome.ALLOW:
+            return raw
+        case Outcome.MASK if mask is not None:
+            return render(mask, raw, column)
+        case _:
+            # Under drop_row the row goes; the cell is NULL all the same, should anything look before it is gone.
+            return null(column)
+
+
+def _kept_rows(rows: RowConditions, sight: Sight) -> str:
+    """The row filter behind a fence, empty where no decision drops rows. It holds whatever columns are used."""
+    terms = []
+    for decision in sight.decisions.values():
+        if decision.outcome is Outcome.DROP_ROW:
+            terms.append("false")
+        elif decision.conditions and decision.failed is Outcome.DROP_ROW:
+            terms.append(f"({rows.sql(decision.conditions)})")
+    return f" WHERE {' AND '.join(dict.fromkeys(terms))} OFFSET 0" if terms else ""
+
+
+def _unrestricted(decision: Decision) -> bool:
+    return decision.outcome is Outcome.ALLOW and not decision.conditions
+
+
+def _use(column: str, decision: Decision) -> ColumnUse:
+    worst = max(decision.outcome, decision.failed) if decision.conditions else decision.outcome
+    return ColumnUse(
+        column=column,
+        category=decision.category,
+        sensitivity=decision.sensitivity.name.lower(),
+        use=Use.READ.value,
+        decision=worst.name.lower(),
+        reasons=decision.reasons,
+        rule=decision.rule,
+    )

@@ -1,0 +1,135 @@
+"""Which functions, operators and types may run: PostgreSQL's own that compute, extensions that only compute, and what
+the policy trusts. Everything else could read a raw row behind our back, and is refused by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from proxy.catalog.model import Catalog, Function, Operator, Type
+from proxy.policy.model import Policy
+from proxy.sql.names import FunctionName, QualifiedName
+
+_REACHING = re.compile(
+    r"""
+      (query|table|cursor|schema|database)_to_xml(schema|_and_xmlschema)?  # run SQL that they are given as text
+    | ts_stat | ts_rewrite
+    | pg_(read|ls|stat)_.*(file|dir).* | pg_read_.* | pg_ls_.* | pg_stat_file | pg_current_logfile | pg_file_.*
+    | lo_.* | loread | lowrite                                          # large objects and server files
+    | pg_logical_.* | pg_replication_.* | pg_(create|drop|copy)_.*replication_slot.* | pg_sync_replication_slots
+    | pg_stat_get_.* | pg_stat_reset.* | pg_stat_clear.* | pg_stat_have_stats | pg_stat_force.*
+    | pg_prepared_statement | pg_cursor | pg_lock_status | pg_mcv_list_items | pg_get_shmem_allocations.*
+    | pg_get_backend_memory_contexts | pg_log_backend_memory_contexts | pg_show_all_file_settings | pg_hba_file_rules
+    | pg_get_wal_.* | pg_walfile_.* | pg_switch_wal | pg_backup_.* | pg_create_restore_point | pg_promote | pg_wal_.*
+    | pg_reload_conf | pg_rotate_logfile | pg_terminate_backend | pg_cancel_backend
+    | pg_restore_.*_stats | pg_clear_.*_stats | binary_upgrade_.* | pg_event_trigger_.* | pg_export_snapshot
+    | pg_import_system_collations | pg_get_multixact_members
+    | pg_nextoid | pg_stop_making_pinned_objects | pg_available_wal_summaries | pg_get_loaded_modules
+    | pg_get_publication_tables | pg_control_.* | pg_config
+    | brin_summarize_.* | brin_desummarize_.* | gin_clean_pending_list
+    | currtid2 | pg_tablespace_databases
+    """,
+    re.VERBOSE,
+)
+"""Built-in functions that read data by name, speak of other sessions or of rows touched, or reach outside."""
+
+TELLING = frozenset({"current_query"})
+"""Functions that would show the text that runs instead of the client's, where the two differ."""
+
+COMPUTING_EXTENSIONS = frozenset(
+    {
+        "btree_gin",
+        "btree_gist",
+        "citext",
+        "cube",
+        "earthdistance",
+        "fuzzystrmatch",
+        "hstore",
+        "intarray",
+        "isn",
+        "ltree",
+        "pg_trgm",
+        "pgcrypto",
+        "seg",
+        "unaccent",
+        "uuid-ossp",
+        "vector",
+    }
+)
+"""Extensions whose functions compute from their arguments alone."""
+
+
+class Trust:
+    """What a policy trusts of a catalog. Asked for each new statement."""
+
+    def __init__(self, policy: Policy, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._patterns = frozenset(policy.trusted_functions)
+
+    def function(self, function: Function) -> bool:
+        """May ``function`` run?"""
+        full = f"{function.schema}.{function.name}"
+        if full in self._patterns:
+            return True
+        if function.builtin:
+            return not _REACHING.fullmatch(function.name)
+        if "*" in self._patterns or f"{function.schema}.*" in self._patterns:
+            # A function of a dblink's kind must be named itself.
+            return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)
+        return function.extension in COMPUTING_EXTENSIONS
+
+    def oids(self, functions: Iterable[int]) -> list[str]:
+        """Names of those among ``functions`` that may not run, sorted; an unknown OID is untrusted."""
+        refused = set()
+        for oid in functions:
+            function = self._catalog.functions.get(oid)
+            if function is None:
+                refused.add(f"function {oid}")
+            elif not self.function(function):
+                refused.add(f"{function.schema}.{function.name}")
+        return sorted(refused)
+
+    def candidates(self, name: FunctionName, path: tuple[str, ...]) -> list[Function]:
+        """Every function that a call may mean: of that name, in the named schema or in one of the path."""
+        named = self._catalog.functions_named.get(name.name, ())
+        schemas = {name.schema} if name.schema is not None else set(path)
+        return [function for function in named if function.schema in schemas]
+
+    def call(self, name: FunctionName, path: tuple[str, ...]) -> list[str]:
+        """Names of untrusted functions that a call could reach by its number of arguments."""
+        return sorted(
+            {
+                f"{function.schema}.{function.name}"
+                for function in self.candidates(name, path)
+                if _takes(function, name.arguments) and not self.function(function)
+            }
+        )
+
+    def operators(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
+        """Untrusted operators among those that ``names`` may mean, as ``schema.operator``."""
+        return self._untrusted(names, path, self._catalog.operators_named)
+
+    def types(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
+        """Types among those that ``names`` may mean whose conversions or checks run untrusted code."""
+        return self._untrusted(names, path, self._catalog.types_named)
+
+    def _untrusted(
+        self,
+        names: Iterable[QualifiedName],
+        path: tuple[str, ...],
+        index: Mapping[str, tuple[Operator, ...]] | Mapping[str, tuple[Type, ...]],
+    ) -> list[str]:
+        refused = set()
+        for name in names:
+            for found in index.get(name.name, ()):
+                visible = found.schema == name.schema if name.schema is not None else found.schema in path
+                if visible and self.oids(found.functions):
+                    refused.add(f"{found.schema}.{found.name}")
+        return sorted(refused)
+
+
+def _takes(function: Function, arguments: int | None) -> bool:
+    if arguments is None or function.max_args is None:
+        return True
+    return function.min_args <= arguments <= function.max_args
