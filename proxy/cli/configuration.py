@@ -13,11 +13,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from proxy.cli.address import Upstream
 from proxy.cli.configuration_file import UNAVAILABLE, ConfigurationFile
-from proxy.cli.endpoint import Endpoint, Upstream
 from proxy.policy.diagnostic import Diagnostic, Position, Severity, did_you_mean
 from proxy.policy.document import Map, locate, parse
 from proxy.policy.validate import describe
+from proxy.server.options import Address
 
 ENVIRONMENT = {
     "listen": "CONSENTRY_LISTEN",
@@ -55,7 +56,7 @@ class Configuration:
     A key that is None was not given: the hash chain then has none, and pseudonyms get a random one at each start.
     """
 
-    listen: Endpoint
+    listen: Address
     upstream: Upstream
     policy: Path
     audit: str
@@ -66,6 +67,7 @@ class Configuration:
     startup_timeout: timedelta
     statement_bytes: int
     message_bytes: int
+    connections: int | None
 
 
 class InvalidConfiguration(Exception):
@@ -156,6 +158,7 @@ class _Reading:
             startup_timeout=values.limits.startup_timeout,
             statement_bytes=values.limits.statement_bytes,
             message_bytes=values.limits.message_bytes,
+            connections=values.limits.connections,
         )
 
     def path(self, key: str, value: str) -> Path:

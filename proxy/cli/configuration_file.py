@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from proxy.cli.endpoint import Endpoint, Upstream, read_listen, read_upstream
+from proxy.cli.address import Upstream, read_listen, read_upstream
 from proxy.policy.schema import Form
 from proxy.policy.values import Duration, Text
+from proxy.server.options import Address
 
 UNAVAILABLE = "not available in this version"
 
@@ -69,7 +70,7 @@ class LimitKeys(Form):
     """The largest statement."""
     message_bytes: int = Field(default=1 << 30, ge=1024, le=1 << 30)
     """The largest message."""
-    connections: Unavailable = None
+    connections: int | None = Field(default=None, ge=1)
     """How many clients at once."""
     connections_per_role: Unavailable = None
     """How many clients of one role at once."""
@@ -91,7 +92,7 @@ class CatalogKeys(Form):
 class ConfigurationFile(Form):
     """The whole file."""
 
-    listen: Annotated[Endpoint, _from_text(read_listen)] = Endpoint("127.0.0.1", 6432)
+    listen: Annotated[Address, _from_text(read_listen)] = Address("127.0.0.1", 6432)
     """Where clients connect."""
     upstream: Annotated[Upstream, _from_text(read_upstream)]
     """The PostgreSQL server."""

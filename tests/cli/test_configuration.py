@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from proxy.cli.address import Upstream
 from proxy.cli.configuration import ENVIRONMENT, Configuration, InvalidConfiguration, load
-from proxy.cli.endpoint import Endpoint, Upstream
+from proxy.server.options import Address
 
 NEEDED = "upstream: postgresql://db\npolicy: policy.yaml\n"
 
@@ -39,8 +40,8 @@ def mistakes(
 
 def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
     assert loaded(tmp_path, NEEDED) == Configuration(
-        listen=Endpoint("127.0.0.1", 6432),
-        upstream=Upstream(Endpoint("db", 5432)),
+        listen=Address("127.0.0.1", 6432),
+        upstream=Upstream(Address("db", 5432)),
         policy=tmp_path / "policy.yaml",
         audit="-",
         audit_key=None,
@@ -50,6 +51,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         startup_timeout=timedelta(seconds=60),
         statement_bytes=16 << 20,
         message_bytes=1 << 30,
+        connections=None,
     )
 
 
@@ -63,14 +65,14 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         mode: enforce
         workers: 1
         audit: {sinks: [log/audit.jsonl], key: audit.key}
-        limits: {startup_timeout: 5 seconds, statement_bytes: 1048576, message_bytes: 2097152}
+        limits: {startup_timeout: 5 seconds, statement_bytes: 1048576, message_bytes: 2097152, connections: 50}
         catalog: {dsn: postgresql://owner@db/crm, refresh: 2 minutes}
         verify: off
         hash_key: hash.key
     """
     assert loaded(tmp_path, text) == Configuration(
-        listen=Endpoint("::", 7000),
-        upstream=Upstream(Endpoint("db", 5433), "reader"),
+        listen=Address("::", 7000),
+        upstream=Upstream(Address("db", 5433), "reader"),
         policy=Path("/etc/policy.yaml"),
         audit=str(tmp_path / "log" / "audit.jsonl"),
         audit_key=b"another sixteen ones",
@@ -80,6 +82,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         startup_timeout=timedelta(seconds=5),
         statement_bytes=1 << 20,
         message_bytes=2 << 20,
+        connections=50,
     )
 
 
@@ -152,7 +155,6 @@ UNAVAILABLE = {
     "verify: plan": "verify",
     "audit: {durability: strict}": "audit.durability",
     "audit: {sinks: [a, b]}": "audit.sinks",
-    "limits: {connections: 9}": "limits.connections",
     "limits: {connections_per_role: 9}": "limits.connections_per_role",
     "limits: {idle_timeout: 1 hour}": "limits.idle_timeout",
     "limits: {snapshot_age: 1 hour}": "limits.snapshot_age",

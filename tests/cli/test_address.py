@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.cli.endpoint import Endpoint, Upstream, read_listen, read_upstream
+from proxy.cli.address import Upstream, read_listen, read_upstream, written
+from proxy.server.options import Address
 
 LISTEN = {
-    "127.0.0.1:6432": Endpoint("127.0.0.1", 6432),
-    "localhost:0": Endpoint("localhost", 0),
-    "[::1]:6432": Endpoint("::1", 6432),
-    ":6432": Endpoint("", 6432),
-    "/run/consentry/.s.PGSQL.6432": Endpoint(path="/run/consentry/.s.PGSQL.6432"),
+    "127.0.0.1:6432": Address("127.0.0.1", 6432),
+    "localhost:0": Address("localhost", 0),
+    "[::1]:6432": Address("::1", 6432),
+    ":6432": Address("", 6432),
+    "/run/consentry/.s.PGSQL.6432": Address(path="/run/consentry/.s.PGSQL.6432"),
 }
 
 
 @pytest.mark.parametrize("text", LISTEN)
 def test_an_address(text: str) -> None:
     assert read_listen(text) == LISTEN[text]
-    assert str(LISTEN[text]) == text
+    assert written(LISTEN[text]) == text
 
 
 @pytest.mark.parametrize(
@@ -30,15 +31,15 @@ def test_no_address(text: str) -> None:
 
 
 UPSTREAMS = {
-    "postgresql://db:5433": Upstream(Endpoint("db", 5433)),
-    "postgres://db": Upstream(Endpoint("db", 5432)),
-    "postgresql://db:": Upstream(Endpoint("db", 5432)),
-    "postgresql://reader@db/crm": Upstream(Endpoint("db", 5432), "reader"),
-    "postgresql://re%40d:p%3A%2F@[::1]:1/crm": Upstream(Endpoint("::1", 1), "re@d", "p:/"),
-    "postgresql://db?sslmode=prefer&user=u": Upstream(Endpoint("db", 5432), "u"),
-    "postgresql:///crm?host=/run/postgresql": Upstream(Endpoint(path="/run/postgresql/.s.PGSQL.5432")),
-    "postgresql:///?host=/srv/pg&port=7": Upstream(Endpoint(path="/srv/pg/.s.PGSQL.7")),
-    "postgresql://u@%2FTmp:7/crm": Upstream(Endpoint(path="/Tmp/.s.PGSQL.7"), "u"),
+    "postgresql://db:5433": Upstream(Address("db", 5433)),
+    "postgres://db": Upstream(Address("db", 5432)),
+    "postgresql://db:": Upstream(Address("db", 5432)),
+    "postgresql://reader@db/crm": Upstream(Address("db", 5432), "reader"),
+    "postgresql://re%40d:p%3A%2F@[::1]:1/crm": Upstream(Address("::1", 1), "re@d", "p:/"),
+    "postgresql://db?sslmode=prefer&user=u": Upstream(Address("db", 5432), "u"),
+    "postgresql:///crm?host=/run/postgresql": Upstream(Address(path="/run/postgresql/.s.PGSQL.5432")),
+    "postgresql:///?host=/srv/pg&port=7": Upstream(Address(path="/srv/pg/.s.PGSQL.7")),
+    "postgresql://u@%2FTmp:7/crm": Upstream(Address(path="/Tmp/.s.PGSQL.7"), "u"),
 }
 
 

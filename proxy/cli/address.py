@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from proxy.server.options import Address
+
 DEFAULT_PORT = 5432
 _HOST = r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\[\]:/,\s]*))"
 _HOST_PORT = re.compile(_HOST + r":(?P<port>[0-9]{1,5})")
@@ -15,35 +17,28 @@ _SOCKET = ".s.PGSQL.{}"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A TCP address, or the path of a unix socket. An empty host stands for every interface."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        """As the flag takes it: ``127.0.0.1:6432``, ``[::1]:6432``, ``/run/consentry/.s.PGSQL.6432``."""
-        return self.path or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
-
-
-@dataclass(frozen=True, slots=True)
 class Upstream:
     """The PostgreSQL server, and what its URL says of the connection that reads the catalog (None: it does not)."""
 
-    endpoint: Endpoint
+    address: Address
     user: str | None = None
     password: str | None = None
 
 
-def read_listen(text: str) -> Endpoint:
+def written(address: Address) -> str:
+    """An address as the flag takes it: ``127.0.0.1:6432``, ``[::1]:6432``, ``/run/consentry/.s.PGSQL.6432``."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return address.path or f"{host}:{address.port}"
+
+
+def read_listen(text: str) -> Address:
     """``HOST:PORT``, or the absolute path of a unix socket. Raises ValueError."""
     if text.startswith("/"):
-        return Endpoint(path=text)
+        return Address(path=text)
     match = _HOST_PORT.fullmatch(text)
     if match is None:
         raise ValueError("an address is HOST:PORT, [IPv6]:PORT or the path of a unix socket")
-    return Endpoint(match["six"] or match["host"] or "", _port(match["port"]))
+    return Address(match["six"] or match["host"] or "", _port(match["port"]))
 
 
 def read_upstream(text: str) -> Upstream:
@@ -57,8 +52,8 @@ def read_upstream(text: str) -> Upstream:
     where = url.netloc.rpartition("@")[2]
     host, port = _host_and_port(where, options)
     unix = host.startswith("/")
-    endpoint = Endpoint(path=f"{host}/{_SOCKET.format(port)}") if unix else Endpoint(host, port)
-    return Upstream(endpoint, unquote(user) or options.get("user"), unquote(password) if login else None)
+    address = Address(path=f"{host}/{_SOCKET.format(port)}") if unix else Address(host, port)
+    return Upstream(address, unquote(user) or options.get("user"), unquote(password) if login else None)
 
 
 def _check(options: Mapping[str, str]) -> None:
