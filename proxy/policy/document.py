@@ -21,6 +21,7 @@ MAX_NODES = 200_000
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
@@ -179,12 +180,18 @@ class _Builder:
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self.sequence(position)
         else:
-            assert isinstance(event, yaml.ScalarEvent)  # noqa: S101 - the parser has no other node events
-            value = _scalar(event)
+            value = self.scalar(event, position)
         anchor = getattr(event, "anchor", None)
         if anchor is not None:
             self.anchors[anchor] = (value, self.size - before)
         return value
+
+    def scalar(self, event: yaml.Event, position: Position) -> str | int | float | bool | None:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise TypeError(f"no node of YAML begins with {event}")
+        if _UNSTORABLE.search(event.value):
+            self.problem(position, "yaml", "PostgreSQL cannot hold text with NUL or half a surrogate pair")
+        return _scalar(event)
 
     def count(self, nodes: int, position: Position) -> None:
         self.size += nodes

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.policy import packs
-from proxy.policy.diagnostic import Diagnostic, Position, Severity
-from proxy.policy.document import locate, parse
+from proxy.policy.diagnostic import Diagnostic, Position, Severity, did_you_mean
+from proxy.policy.document import Map, locate, parse
 from proxy.policy.schema import PolicyForm
 from proxy.policy.validate import Shape, validate
 
@@ -113,7 +113,7 @@ def _read(label: str, path: Path, report: Report, known: dict[Path, PolicyFile],
     problems = document.problems if unreadable else [*document.problems, *shape.problems]
     for position, code, message in problems:
         report.add(label, position, Severity.ERROR, code, message)
-    file = PolicyFile(label, path, text, shape, report, complete=not unreadable)
+    file = PolicyFile(label, path, text, shape, report, complete=isinstance(document.root, Map))
     for index, reference in enumerate(file.form.extends):
         base = _extend(file, index, reference, known, (*trail, real))
         if base is not None:
@@ -142,7 +142,7 @@ def _extend(
     if packs.is_name(reference):
         found = packs.path(reference)
         if found is None:
-            file.error(place, "extends", f"there is no pack '{reference}'; there are {', '.join(packs.names())}")
+            file.error(place, "extends", f"there is no pack '{reference}'{did_you_mean(reference, packs.names())}")
             return None
         path, label = found, str(found)
     else:

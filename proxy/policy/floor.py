@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from proxy.masks import Mask
 from proxy.policy.files import Place, PolicyFile
-from proxy.policy.mask_order import at_most
+from proxy.policy.mask_order import at_most, meet
 from proxy.policy.masking import BadMask, read_mask
 from proxy.policy.model import Category, Outcome, Sensitivity
 from proxy.policy.references import named_masks
@@ -26,13 +26,21 @@ def sensitivity(written: str) -> Sensitivity:
 
 
 def category_of(name: str, files: tuple[PolicyFile, ...], named: Mapping[str, Mask | None]) -> Category | None:
-    """The category as the last of ``files`` that defines it says; None where it is missing or wrong."""
-    for file in reversed(files):
+    """The category as all of ``files`` define it: the strictest of them, also of two packs that know nothing of each
+    other. None where none does, or its mask is wrong.
+    """
+    found: Category | None = None
+    for file in files:
         form = file.form.categories.get(name)
-        if form is not None:
-            mask = _mask(form.mask, named)
-            return None if mask is None else Category(name, sensitivity(form.sensitivity), mask)
-    return None
+        mask = None if form is None else _mask(form.mask, named)
+        if form is None or mask is None:
+            continue
+        found = Category(
+            name,
+            max(sensitivity(form.sensitivity), found.sensitivity if found else Sensitivity.GENERAL),
+            meet(mask, found.mask) if found else mask,
+        )
+    return found
 
 
 def check_floor(file: PolicyFile) -> None:
@@ -86,7 +94,13 @@ def _names(file: PolicyFile) -> Iterator[tuple[Place, object, str, bool]]:
 
 
 def _check_redefinitions(file: PolicyFile, bases: tuple[PolicyFile, ...]) -> None:
-    defined = {identity: base for base in bases for _, identity, _, _ in _names(base)}
+    defined: dict[object, PolicyFile] = {}
+    for base in bases:
+        for _, identity, words, _ in _names(base):
+            other = defined.setdefault(identity, base)
+            # Where one of them extends the other, it was said there.
+            if other is not base and other not in base.all_bases():
+                file.error(("extends",), "redefined", f"{words} is defined by both {other.name} and {base.name}")
     for place, identity, words, key in _names(file):
         if identity in defined:
             file.error(place, "redefined", f"{words} is defined by {defined[identity].name}", key=key)

@@ -18,11 +18,7 @@ FILL_LENGTH = 4
 
 
 class BadMask(Exception):
-    """A mask that means nothing. ``code`` is the diagnostic's."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    """There is no such mask."""
 
 
 def read_mask(written: str | MaskForm, named: Mapping[str, Mask | None]) -> Mask | None:
@@ -36,8 +32,8 @@ def read_mask(written: str | MaskForm, named: Mapping[str, Mask | None]) -> Mask
     if written in BUILT_IN:
         return Mask(written)
     if written in WITH_PARAMETERS:
-        raise BadMask("unknown-mask", f"the mask '{written}' needs parameters, such as {_EXAMPLES[written]}")
-    raise BadMask("unknown-mask", f"there is no mask '{written}'{did_you_mean(written, {*BUILT_IN, *named})}")
+        raise BadMask(f"the mask '{written}' needs parameters, such as {_EXAMPLES[written]}")
+    raise BadMask(f"there is no mask '{written}'{did_you_mean(written, {*BUILT_IN, *named})}")
 
 
 _EXAMPLES = {
@@ -48,19 +44,12 @@ _EXAMPLES = {
 
 
 def _with_parameters(form: MaskForm) -> Mask:
-    if len(form.model_fields_set) != 1:
-        raise BadMask("conflict", "a mask is exactly one of partial, range, constant, hash")
+    """The format admits exactly one of them."""
     if form.partial is not None:
-        keeps = form.partial.keep_first + form.partial.keep_last
-        least = form.partial.min_length
-        if least is not None and least <= keeps:
-            raise BadMask("conflict", f"min_length must be more than the {keeps} characters that show")
-        fill = form.partial.fill * FILL_LENGTH
-        return Mask("partial", form.partial.keep_first, form.partial.keep_last, fill, least)
+        partial = form.partial
+        return Mask("partial", partial.keep_first, partial.keep_last, partial.fill * FILL_LENGTH, partial.min_length)
     if form.range is not None:
         return Mask("range", step=form.range.step)
     if form.constant is not None:
         return Mask("constant", value=form.constant.value)
-    if form.hash is not None:
-        return Mask("hash", length=form.hash.length)
-    raise BadMask("conflict", "a mask with parameters needs its parameters")
+    return Mask("hash", length=HASH_LENGTH if form.hash is None else form.hash.length)

@@ -7,15 +7,20 @@ a union told apart by the type of what was written, so that a mistake is reporte
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 from proxy.policy.document import Map
 from proxy.policy.values import Duration, ObjectName, Scalar, StateValue, TableName, Text, Timestamp, TimeZone
 
 TAG = "~"
 """Tags of unions begin with it, so that they can be told from keys of the file in an error's place."""
+
+
+CONFLICT = "conflict"
+"""The type of errors about keys that are right by themselves and wrong together."""
 
 
 def _form(value: Any) -> str:
@@ -40,6 +45,11 @@ class Form(BaseModel):
         return data
 
 
+def _conflict(message: str, key: str = "") -> PydanticCustomError:
+    """Keys that cannot stand together; ``key`` is the one to blame, if one is."""
+    return PydanticCustomError(CONFLICT, "{reason}", {"reason": message, "key": key})
+
+
 # --- masks ------------------------------------------------------------------------------------------------------------
 
 
@@ -54,6 +64,12 @@ class PartialMask(Form):
     """The character that hides; four of them stand for whatever is hidden."""
     min_length: int | None = Field(default=None, ge=1, le=10_000)
     """A shorter value is hidden whole. Default: keep_first + keep_last + 4."""
+
+    @model_validator(mode="after")
+    def _hides_something(self) -> Self:
+        if self.min_length is not None and self.min_length <= self.keep_first + self.keep_last:
+            raise _conflict("min_length must be more than the characters that show", "min_length")
+        return self
 
 
 class RangeMask(Form):
@@ -91,6 +107,12 @@ class MaskForm(Form):
     hash: HashMask | None = None
     """A keyed pseudonym. Not enforced yet."""
 
+    @model_validator(mode="after")
+    def _is_one_mask(self) -> Self:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise _conflict("a mask is exactly one of partial, range, constant, hash")
+        return self
+
 
 MaskRef = Annotated[
     Annotated[StrictStr, Tag("~text")] | Annotated[MaskForm, Tag("~mapping")],
@@ -122,6 +144,12 @@ class AccountForm(Form):
     """The column that holds the state."""
     states: dict[Text, list[StateValue]]
     """States (active, suspended, closed, frozen, …) and the column's values that mean each."""
+
+    @model_validator(mode="after")
+    def _stands_in_one_place(self) -> Self:
+        if (self.table is None) != (self.subject is None):
+            raise _conflict("an account source of its own needs both 'table' and 'subject'")
+        return self
 
 
 class ConsentForm(Form):
@@ -183,6 +211,12 @@ class SubjectLinkForm(Form):
     """The column that holds the subject's key."""
     via: ViaForm | None = None
     """Or another table that leads to it."""
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if (self.key is None) == (self.via is None):
+            raise _conflict("a row reaches its subject by exactly one of 'key' and 'via'")
+        return self
 
 
 class RetentionForm(Form):
@@ -315,6 +349,12 @@ class RuleForm(Form):
     mask: MaskRef | None = None
     """How, where the effect is mask. Default: the column's mask."""
 
+    @model_validator(mode="after")
+    def _masks_if_it_has_a_mask(self) -> Self:
+        if self.mask is not None and self.effect != "mask":
+            raise _conflict(f"'mask' has a meaning only with the effect mask, and here it is {self.effect}", "mask")
+        return self
+
 
 class BulkForm(Form):
     """A limit to handing out personal information in quantity. Not enforced yet."""
@@ -331,6 +371,12 @@ class BulkForm(Form):
     """Constraint conflicts within a minute."""
     effect: Literal["reject", "alert"] = "reject"
     """What happens beyond the limit."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.rows_per_statement is self.rows_per_minute is self.conflicts_per_minute is None:
+            raise _conflict(f"'{self.id}' limits nothing")
+        return self
 
 
 class ObjectsForm(Form):
@@ -371,6 +417,12 @@ class SuspensionForm(Form):
     """Until when; null or left out: until it is lifted."""
     reason: Text
     """Who ordered it and why."""
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.until is not None and self.until <= self.from_:
+            raise _conflict("a suspension ends after it begins", "until")
+        return self
 
 
 class ExemptionForm(Form):
@@ -461,7 +513,7 @@ class PolicyForm(Form):
     channels: ChannelsForm = Field(default_factory=ChannelsForm)
     """Channels that may be listened to. Not enforced yet."""
     defaults: DefaultsForm = Field(default_factory=DefaultsForm)
-    """What happens where no rule says anything."""
+    """Outcomes and conditions that have one answer for the whole policy."""
     suspensions: list[SuspensionForm] = Field(default_factory=list)
     """Orders to stop."""
     exemptions: list[ExemptionForm] = Field(default_factory=list)

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from proxy.policy.diagnostic import Position, did_you_mean
 from proxy.policy.document import Map, Problem, Seq, locate
-from proxy.policy.schema import TAG, PolicyForm
+from proxy.policy.schema import CONFLICT, TAG, PolicyForm
 
 Path = tuple[str | int, ...]
 
@@ -31,8 +31,8 @@ _EXPECTED = {
 }
 _SENTENCES = {
     "string_too_short": "may not be empty",
-    "string_too_long": "is longer than {max_length}",
-    "too_short": "needs at least {min_length}",
+    "string_too_long": "is longer than {max_length} character",
+    "too_short": "may not be an empty list",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }
@@ -118,8 +118,11 @@ def _path(tree: Map, loc: Sequence[str | int]) -> Path:
 def _problem(tree: Map, path: Path, details: ErrorDetails) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
     if path and path[-1] == "[key]":
-        return locate(tree, path[:-1], key=True), "bad-value", _reason(details)
+        words = "a name may not be empty" if kind == "string_too_short" else _reason(details)
+        return locate(tree, path[:-1], key=True), "bad-value", words
     where = ".".join(str(step) for step in path)
+    if kind == CONFLICT:
+        return locate(tree, _culprit(path, details), key=True), "conflict", str(context["reason"])
     if kind == "missing":
         owner = ".".join(str(step) for step in path[:-1]) or "the policy"
         return locate(tree, path[:-1], key=True), "missing-key", f"'{path[-1]}' is missing in {owner}"
@@ -134,7 +137,9 @@ def _problem(tree: Map, path: Path, details: ErrorDetails) -> Problem:
         admitted = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         meant = did_you_mean(str(details["input"]), admitted)
         code = "bad-value" if isinstance(details["input"], str) or not admitted else "wrong-type"
-        return position, code, f"{where} is one of {context.get('expected')}, found {found}{meant}"
+        of = "is one of " if len(admitted) > 1 else "is "
+        otherwise = " or a list" if str(details["loc"][-1]).startswith(TAG) else ""
+        return position, code, f"{where} {of}{context.get('expected')}{otherwise}, found {found}{meant}"
     return position, "bad-value", f"{where}: {_reason(details)}"
 
 
@@ -153,6 +158,8 @@ def _unknown(key: str, known: list[str]) -> str:
 
 def _culprit(path: Path, details: ErrorDetails) -> Path:
     """What has to go: the value itself, or the mapping that lacks a key."""
+    if details["type"] == CONFLICT and details["ctx"]["key"]:
+        return (*path, details["ctx"]["key"])
     return path[:-1] if details["type"] == "missing" or path[-1:] == ("[key]",) else path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, timedelta
 from functools import cache
@@ -70,7 +71,7 @@ def _object(text: str) -> str:
 
 
 def _scalar(value: Any) -> Any:
-    if not isinstance(value, str | int | float | bool):
+    if not isinstance(value, str | int | float | bool) or value in (math.inf, -math.inf):
         raise ValueError("expected text, a number, true or false")
     return value
 
