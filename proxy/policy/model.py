@@ -278,8 +278,9 @@ Condition = AccountCondition | ConsentCondition | RetentionCondition | SelfCondi
 class Decision:
     """What the policy says of one column for one role, purpose and use.
 
-    ``outcome`` holds for every row. Where ``conditions`` is not empty, a row that fails any of them gets ``failed``
-    instead, if that is more restrictive. ``mask`` is how, where ``outcome`` is MASK; ``failed_mask`` the same for
+    ``outcome`` holds for every row that meets all ``conditions``; one that fails any of them gets ``failed`` instead,
+    which is then more restrictive (or masks more: both may be MASK). ``conditions`` is empty where failing one could
+    not make a row come out worse. ``mask`` is how, where ``outcome`` is MASK; ``failed_mask`` the same for
     ``failed``. ``reasons`` are stable words, one for each step of the decision that held (``no purpose declared``,
     ``consent``, ``rule no-passwords``, …); ``rule`` is the id of the deciding rule, if one decided.
     """

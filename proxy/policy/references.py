@@ -134,6 +134,8 @@ def _check_via(file: PolicyFile, place: Place, link: SubjectLinkForm) -> None:
         if name in trail:
             file.error(at, "conflict", f"the way to the subject leads back to {next_link.via.table}")
             return
+        if target is None and _is_registry(file, link.kind, name):
+            return
         if target is None or target.subject is None:
             if not _has_subject(file, name):
                 message = f"'{next_link.via.table}' must stand under tables with a subject of its own"
@@ -145,6 +147,12 @@ def _check_via(file: PolicyFile, place: Place, link: SubjectLinkForm) -> None:
             return
         trail.append(name)
         next_link = target.subject
+
+
+def _is_registry(file: PolicyFile, kind: str, table: Name) -> bool:
+    """The registry of a kind leads to its own subjects, classified or not."""
+    forms = [one.form.subjects[kind] for one in file.lineage() if kind in one.form.subjects]
+    return any(read_table(form.table) == table for form in forms)
 
 
 def _same(written: str, table: Name) -> bool:

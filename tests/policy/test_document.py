@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.policy.diagnostic import Position
@@ -60,6 +60,7 @@ def test_a_value_cannot_hold_itself() -> None:
     assert document.problems == [((1, 8), "yaml", "no value before this one is anchored as &x")]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"#%@,?\n \t\\\0é\u2028\ufeff0."), max_size=60))
 def test_any_text_is_a_document_or_a_problem(text: str) -> None:
     document = parse(text)

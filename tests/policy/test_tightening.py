@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.masks import Mask
@@ -83,6 +83,7 @@ def at_most_as_open(one: tuple[Outcome, Mask | None], other: tuple[Outcome, Mask
     return one[0] >= other[0]
 
 
+@settings(deadline=None)
 @given(policy=policies, rule=rules, question=questions, place=st.integers(0, 3))
 def test_a_rule_never_loosens(
     policy: Policy, rule: Rule, question: tuple[str, str | None, Use, tuple[Name, str]], place: int
@@ -93,6 +94,7 @@ def test_a_rule_never_loosens(
         assert at_most_as_open(seen(after, fails=fails), seen(before, fails=fails))
 
 
+@settings(deadline=None)
 @given(policy=policies, question=questions)
 def test_a_row_that_fails_is_never_more_open(
     policy: Policy, question: tuple[str, str | None, Use, tuple[Name, str]]
@@ -101,6 +103,7 @@ def test_a_row_that_fails_is_never_more_open(
     assert at_most_as_open(seen(decision, fails=True), seen(decision, fails=False))
 
 
+@settings(deadline=None)
 @given(policy=policies, question=questions)
 def test_a_suspension_rejects(policy: Policy, question: tuple[str, str | None, Use, tuple[Name, str]]) -> None:
     purpose = question[1]
@@ -109,6 +112,7 @@ def test_a_suspension_rejects(policy: Policy, question: tuple[str, str | None, U
     assert (decision.outcome is Outcome.REJECT) or purpose is None
 
 
+@settings(deadline=None)
 @given(policy=policies, question=questions)
 def test_decisions_are_well_formed(policy: Policy, question: tuple[str, str | None, Use, tuple[Name, str]]) -> None:
     decision = answer(policy, question)
@@ -120,6 +124,7 @@ def test_decisions_are_well_formed(policy: Policy, question: tuple[str, str | No
         assert decision.failed is Outcome.REJECT
 
 
+@settings(deadline=None)
 @given(masks, masks)
 def test_what_two_masks_have_in_common_shows_at_most_what_either_shows(one: Mask, other: Mask) -> None:
     both = meet(one, other)
@@ -127,6 +132,7 @@ def test_what_two_masks_have_in_common_shows_at_most_what_either_shows(one: Mask
     assert at_most(both, other)
 
 
+@settings(deadline=None)
 @given(masks, masks, masks)
 def test_masks_are_ordered(one: Mask, two: Mask, three: Mask) -> None:
     assert at_most(one, one)
@@ -146,6 +152,7 @@ def visible(mask: Mask, length: int) -> set[int]:
 ended = masks.filter(lambda mask: ends(mask) is not None)
 
 
+@settings(deadline=None)
 @given(ended, ended, st.integers(0, 40))
 def test_the_order_of_masks_is_what_shows(one: Mask, other: Mask, length: int) -> None:
     if at_most(one, other):
