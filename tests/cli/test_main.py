@@ -47,7 +47,7 @@ def test_without_a_command_it_helps() -> None:
     [
         (("nonesuch",), "No such command 'nonesuch'"),
         (("serve", "--nonesuch"), "No such option"),
-        (("serve", "--workers", "many"), "many"),
+        (("serve", "--workers", "many"), "--workers"),
         (("audit",), "Missing command"),
         (("audit", "verify"), "Missing argument"),
         (("audit", "verify", "x", "--output", "xml"), "xml"),
