@@ -63,8 +63,7 @@ def _known(file: PolicyFile, place: Place, what: str, name: str, section: str) -
 def _each_known(file: PolicyFile, place: Place, what: str, names: Iterable[str] | None, section: str) -> None:
     """Every name of a list is known; ``'*'`` stands for all."""
     for index, name in enumerate(names or ()):
-        # With a fallback for roles that are not named, any role of the upstream may be meant.
-        if name != "*" and not (section == "roles" and "*" in file.declared("roles")):
+        if name != "*":
             _known(file, (*place, index), what, name, section)
 
 
@@ -138,8 +137,10 @@ def _check_via(file: PolicyFile, place: Place, link: SubjectLinkForm) -> None:
             return
         if target is None or target.subject is None:
             if not _has_subject(file, name):
-                message = f"'{next_link.via.table}' must stand under tables with a subject of its own"
-                file.error(at, "unknown-table", message)
+                message = (
+                    f"'{next_link.via.table}' has no subject under tables, so conditions about a subject fail here"
+                )
+                file.warning(at, "unknown-table", message)
             return
         if target.subject.kind != link.kind:
             message = f"'{next_link.via.table}' is about the subject kind '{target.subject.kind}', not '{link.kind}'"
@@ -209,6 +210,17 @@ def _check_rules(file: PolicyFile, named: Masks) -> None:
         _mask(file, ("rules", index, "mask"), rule.mask, named)
 
 
+def _check_selected_roles(file: PolicyFile, place: Place, roles: Sequence[str] | None) -> None:
+    """A role that the policy does not name may still log in, without purposes; so this is no error, but odd."""
+    names = file.declared("roles")
+    if "*" in names or not file.whole:
+        return
+    for index, name in enumerate(roles or ()):
+        if name != "*" and name not in names:
+            message = f"the policy does not name the role '{name}'{did_you_mean(name, names)}"
+            file.warning((*place, index), "unknown-role", message)
+
+
 def _check_selectors(file: PolicyFile, section: str, forms: Sequence[RuleForm | BulkForm | ExemptionForm]) -> None:
     seen: set[str] = set()
     for index, form in enumerate(forms):
@@ -216,7 +228,7 @@ def _check_selectors(file: PolicyFile, section: str, forms: Sequence[RuleForm | 
         if form.id in seen:
             file.error((*place, "id"), "duplicate-name", f"'{form.id}' stands twice under {section}")
         seen.add(form.id)
-        _each_known(file, (*place, "roles"), "role", form.roles, "roles")
+        _check_selected_roles(file, (*place, "roles"), form.roles)
         if not isinstance(form, BulkForm):
             _each_known(file, (*place, "purposes"), "purpose", form.purposes, "purposes")
             _each_known(file, (*place, "categories"), "category", form.categories, "categories")
