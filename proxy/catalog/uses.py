@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.catalog.reach import NOTHING, Class, Code, Object, merge
@@ -18,6 +18,17 @@ _BY_NAME = re.compile(
     r"(query|table|cursor|schema|database)_to_xml|pg_read_|pg_ls_|pg_stat_file|lo_|loread|lowrite"
     r"|pg_logical_slot_|ts_stat|ts_rewrite|currtid|set_config"
 )
+
+
+class _Step(NamedTuple):
+    """An object on the way; of a type, ``reading`` and ``storing`` are parts of what the whole type runs."""
+
+    kind: Class | Literal["reading", "storing"]
+    oid: int
+
+
+_MADE_OF_BUILTINS = frozenset({Class.PROC, Class.OPERATOR, Class.TYPE, "reading", "storing"})
+_FOLLOWED = frozenset({Class.PROC, Class.OPERATOR, Class.TYPE})
 
 
 class Uses:
@@ -48,37 +59,22 @@ class Uses:
         self._attributes: dict[int, set[int]] = defaultdict(set)
         for row in rows["columns"]:
             self._attributes[row["relation"]].add(row["type"])
-        self._known: dict[tuple[str, int], Code] = {}
+        self._known: dict[_Step, Code] = {}
 
     def code(self, catalog: Class, oid: int, own: int = 0) -> Code:
         """What the object's stored expressions use. ``own`` is the relation that it belongs to, which is no use."""
-        relations, functions = set[int](), set[int]()
-        for used in self._edges.get(Object(catalog, oid), ()):
-            if used.catalog == Class.RELATION:
-                relations.add(used.oid)
-            elif used.catalog == Class.PROC:
-                functions |= self.function(used.oid).functions
-            elif used.catalog == Class.OPERATOR:
-                functions |= self.operator(used.oid).functions
-            elif used.catalog == Class.TYPE:
-                functions |= self.type(used.oid).functions
-        opaque: frozenset[str] = frozenset()
-        tree = self._trees.get(Object(catalog, oid))
-        if tree is not None:
-            relations.update(tree["relations"])
-            if oid >= FIRST_NORMAL_OBJECT_ID:
-                opaque = frozenset(f"pg_catalog.{self._by_name[f]}" for f in tree["functions"] if f in self._by_name)
-        relations.discard(own)
-        if not (relations or functions or opaque):
-            return NOTHING
-        return Code(frozenset(relations), frozenset(functions), opaque)
+        code = self._close(_Step(catalog, oid))
+        if own not in code.relations:
+            return code
+        code = Code(code.relations - {own}, code.functions, code.opaque)
+        return NOTHING if code == NOTHING else code
 
     def function(self, oid: int) -> Code:
         """The function itself, and what an aggregate is composed of; of built-in functions nothing."""
-        return _functions(_user_made([oid]) | self.aggregates.get(oid, frozenset()))
+        return self._close(_Step(Class.PROC, oid))
 
     def operator(self, oid: int) -> Code:
-        return _functions(_user_made(self.operators.get(oid, ())))
+        return self._close(_Step(Class.OPERATOR, oid))
 
     def operator_class(self, oid: int) -> Code:
         """The support functions of an index's operator class, and the operators that it answers."""
@@ -86,54 +82,74 @@ class Uses:
 
     def reading(self, oid: int) -> Code:
         """What handing out a value of the type runs."""
-        return self._over_parts("reading", oid)
+        return self._close(_Step("reading", oid))
 
     def storing(self, oid: int) -> Code:
         """What taking in a value of the type runs: its input functions, and the checks of domains."""
-        return self._over_parts("storing", oid)
+        return self._close(_Step("storing", oid))
 
     def type(self, oid: int) -> Code:
         """All that converting to or from the type, or comparing its values, may run."""
-        return merge([self.reading(oid), self.storing(oid), self._over_parts("comparing", oid)])
+        return self._close(_Step(Class.TYPE, oid))
 
-    def _over_parts(self, aspect: str, oid: int) -> Code:
-        if oid < FIRST_NORMAL_OBJECT_ID:
-            return NOTHING  # what initdb made is made of what initdb made
-        key = (aspect, oid)
-        if key not in self._known:
-            of_part = {"reading": self._read_part, "storing": self._store_part, "comparing": self._compare_part}[aspect]
-            self._known[key] = merge(of_part(self._types[part]) for part in self._parts(oid))
-        return self._known[key]
+    def _close(self, start: _Step) -> Code:
+        if start not in self._known:
+            found, seen, todo = [], {start}, [start]
+            while todo:
+                code, following = self._take(todo.pop())
+                found.append(code)
+                new = set(following) - seen
+                seen |= new
+                todo += new
+            self._known[start] = merge(found)
+        return self._known[start]
 
-    def _parts(self, oid: int) -> set[int]:
-        """The type and every type that it is made of: elements, bounds, attributes, the type under a domain."""
-        found, todo = set[int](), [oid]
-        while todo:
-            part = todo.pop()
-            row = self._types.get(part)
-            if row is None or part in found:
-                continue
-            found.add(part)
-            todo += [row.element, row.base, row.subtype, *self._attributes.get(row.relation, ())]
-        return found
+    def _take(self, step: _Step) -> tuple[Code, Iterable[_Step]]:
+        """What one object uses by itself, and the objects to go on with; what initdb made uses what initdb made."""
+        kind, oid = step
+        if oid < FIRST_NORMAL_OBJECT_ID and kind in _MADE_OF_BUILTINS:
+            return NOTHING, ()
+        if kind == "reading" or kind == "storing" or kind == Class.TYPE:
+            return self._take_type(step)
+        if kind == Class.PROC:
+            return _functions(_user_made([oid]) | self.aggregates.get(oid, frozenset())), ()
+        if kind == Class.OPERATOR:
+            return _functions(_user_made(self.operators.get(oid, ()))), ()
+        used = self._edges.get(Object(kind, oid), ())
+        following = [_Step(Class(other.catalog), other.oid) for other in used if other.catalog in _FOLLOWED]
+        return self._references(Object(kind, oid), used), following
 
-    def _read_part(self, row: TypeRow) -> Code:
-        return _functions(_user_made(row.outputs))
+    def _references(self, user: Object, used: Iterable[Object]) -> Code:
+        relations = {other.oid for other in used if other.catalog == Class.RELATION}
+        opaque: frozenset[str] = frozenset()
+        tree = self._trees.get(user)
+        if tree is not None:
+            relations.update(tree["relations"])
+            if user.oid >= FIRST_NORMAL_OBJECT_ID:
+                opaque = frozenset(f"pg_catalog.{self._by_name[f]}" for f in tree["functions"] if f in self._by_name)
+        return Code(frozenset(relations), frozenset(), opaque) if relations or opaque else NOTHING
 
-    def _store_part(self, row: TypeRow) -> Code:
-        checks = [self.code(Class.CONSTRAINT, check) for check in self._checks.get(row.oid, ())]
-        return merge([_functions(_user_made(row.inputs)), self.code(Class.TYPE, row.oid, own=row.relation), *checks])
-
-    def _compare_part(self, row: TypeRow) -> Code:
-        families = self._type_families.get(row.oid, ()) if row.oid >= FIRST_NORMAL_OBJECT_ID else ()
-        of_families = (self._families.get(family, frozenset()) for family in families)
-        casts = self._casts.get(row.oid, ()) if row.oid >= FIRST_NORMAL_OBJECT_ID else ()
-        return _functions(_user_made(casts).union(*of_families))
+    def _take_type(self, step: _Step) -> tuple[Code, Iterable[_Step]]:
+        row = self._types.get(step.oid)
+        if row is None:
+            return NOTHING, ()
+        parts = [row.element, row.base, row.subtype, *self._attributes.get(row.relation, ())]
+        following = [_Step(step.kind, part) for part in parts if part]
+        if step.kind == "reading":
+            return _functions(_user_made(row.outputs)), following
+        if step.kind == "storing":
+            following += [_Step(Class.CONSTRAINT, check) for check in self._checks.get(row.oid, ())]
+            own = self._references(Object(Class.TYPE, row.oid), ())
+            following += [_Step(Class(o.catalog), o.oid) for o in self._edges.get(Object(Class.TYPE, row.oid), ())]
+            return merge([own, _functions(_user_made(row.inputs))]), following
+        families = (self._families.get(family, frozenset()) for family in self._type_families.get(row.oid, ()))
+        functions = _user_made(self._casts.get(row.oid, ())).union(*families)
+        return _functions(functions), [*following, _Step("reading", row.oid), _Step("storing", row.oid)]
 
     def _family_functions(self, members: Iterable[Row]) -> dict[int, frozenset[int]]:
         found: dict[int, set[int]] = defaultdict(set)
         for row in members:
-            found[row["family"]] |= _user_made([row["function"]]) | self.operator(row["operator"]).functions
+            found[row["family"]] |= _user_made([row["function"]]) | _user_made(self.operators.get(row["operator"], ()))
         return {family: frozenset(functions) for family, functions in found.items()}
 
 

@@ -81,15 +81,17 @@ def numeric_limits(column: Column) -> tuple[int, int] | None:
 
 
 def null(column: Column) -> str:
-    """NULL of exactly the column's type, which never raises.
+    """NULL of exactly the column's type, which never raises."""
+    typed = _typed_null(column)
+    return f"({typed} COLLATE {column.collation})" if column.collation else typed
 
-    A domain checks NULL as it is cast, and NOT NULL or a CHECK may refuse it; a scalar subquery without rows yields
+
+def _typed_null(column: Column) -> str:
+    """A domain checks NULL as it is cast, and NOT NULL or a CHECK may refuse it; a scalar subquery without rows yields
     NULL of the domain's type and casts nothing (CREATE DOMAIN, Notes).
     """
     typed = f"NULL::{column.type_sql}"
-    if column.is_domain:
-        typed = f"(SELECT {typed} WHERE false)"
-    return f"({typed} COLLATE {column.collation})" if column.collation else f"({typed})"
+    return f"(SELECT {typed} WHERE false)" if column.is_domain else f"({typed})"
 
 
 def choose(branches: Sequence[Branch], column: Column) -> str:
@@ -101,8 +103,9 @@ def choose(branches: Sequence[Branch], column: Column) -> str:
     if not branches or (column.is_domain and column.domain_checked):
         return null(column)
     whens = " ".join(f"WHEN {condition} THEN {cast(value, column.type_sql)}" for condition, value in branches)
-    chosen = f"(CASE {whens} ELSE {null(column)} END)"
+    chosen = f"(CASE {whens} ELSE {_typed_null(column)} END)"
     if not is_text(column):
         return chosen
+    # The branches may carry an explicit collation that their functions needed; two explicit ones would clash.
     collation = column.collation or 'pg_catalog."default"'
     return f"({chosen} COLLATE {collation})"
