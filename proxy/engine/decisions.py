@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from traceback import extract_tb
 from typing import Final
 
 import structlog
@@ -119,8 +120,10 @@ class ConsentEngine:
             return judge(query, texts, state, Grounds(protected, trust, now, authorize))
         except Refused as refused:
             return _unread(query, refused.refusal)
-        except Exception:
-            _log.exception("deciding failed; the statement is refused", fingerprint=fingerprint(repr(len(query))))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the statement is refused
+            # Neither the message nor the locals: both may hold literals of the statement.
+            places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
+            _log.error("deciding failed; the statement is refused", error=type(error).__name__, at=places)
             return _unread(
                 query,
                 Refusal(

@@ -33,7 +33,7 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
     own: dict[int, TablePolicy] = {}
     for name, table in policy.tables.items():
         relation = catalog.relation(name.schema, name.relation)
-        if relation is not None:
+        if relation is not None and table.columns:
             own[relation.oid] = table
     for oid, table in own.items():
         for relation in _family(catalog, oid):

@@ -11,7 +11,7 @@ from proxy.engine.session_state import SessionState
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import nodes, strings
+from proxy.sql.tree import of_type, strings
 
 _CREATED = {
     "CreateStmt": "relation",
@@ -93,9 +93,7 @@ def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds:
 def _check_named_objects(facts: Facts, state: SessionState, grounds: Grounds) -> None:
     """DDL also names relations as plain lists of names (DROP, COMMENT): any that could be protected."""
     path = state.path()
-    for key, node in nodes(facts.statement.node):
-        if key not in ("objects", "object", "items"):
-            continue
+    for node in of_type(facts.statement.node, "List"):
         parts = strings(node.get("items"))
         for end in range(1, len(parts) + 1):
             schema = parts[end - 2] if end > 1 else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from proxy.sql.grammar import Node
 
 _TARGET_OF = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_WRAPPERS = frozenset({"larg", "rarg"})
+_PLACES = {"fromClause": "from", "RangeTableSample": "sample"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,8 +92,6 @@ def _relation_name(visit: _Visit) -> RelationName | None:
         place = "target"
     elif visit.owner in ("into", "intoClause") and visit.key == "rel":
         place = "into"
-    elif visit.owner == "RangeTableSample":
-        place = "sample"
     if place != "target" and place != "into" and schema is None and name in visit.queries:
         return None
     alias = node.get("alias", {}).get("aliasname")
@@ -114,7 +112,7 @@ def _children(visit: _Visit, node: Node) -> list[_Visit]:
         if key in ("withClause", "lockedRels"):  # lockedRels are aliases
             continue
         if isinstance(value, dict | list):
-            children.append(_Visit(key, value, owner, queries, level, "from" if key == "fromClause" else place))
+            children.append(_Visit(key, value, owner, queries, level, _PLACES.get(key, place)))
     return children
 
 

@@ -1,0 +1,239 @@
+"""Who may read what: a text, the session it comes from, and what becomes of it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pytest
+
+from proxy.verdict import Verdict
+from tests.engine.telecom import context, engine
+
+
+class Case(NamedTuple):
+    """``shown``: the text that runs, with a secured relation as ``«table: columns that are not NULL»``; or, of a
+    refusal, its SQLSTATE and a part of its message.
+    """
+
+    title: str
+    session: tuple[str, str | None]
+    text: str
+    kind: str
+    shown: str
+
+
+ANALYST = ("analyst", "marketing")
+BILLING = ("billing_app", None)
+MIGRATOR = ("migrator", None)
+
+PASSED = [
+    Case("no relation", BILLING, "SELECT 1", "pass", "SELECT 1"),
+    Case("an unclassified table", BILLING, "SELECT * FROM plans -- c", "pass", "SELECT * FROM plans -- c"),
+    Case("an unclassified join", BILLING, "SELECT count(*) FROM plans p, invoices i", "pass", ""),
+    Case("a WITH query that hides a table", BILLING, "WITH subscribers AS (SELECT 1) TABLE subscribers", "pass", ""),
+    Case("a consent source, unclassified", BILLING, "SELECT * FROM consents", "pass", ""),
+    Case("a write that concerns nobody", BILLING, "INSERT INTO plans VALUES ('x', 1)", "pass", ""),
+    Case("ordinary settings", BILLING, "SET TimeZone = 'UTC'", "pass", ""),
+    Case("a custom setting", BILLING, "SET app.tenant = '7'", "pass", ""),
+    Case("transactions", BILLING, "BEGIN; SELECT 1; COMMIT", "pass", ""),
+    Case("a granted purpose", BILLING, "SET consentry.purpose = 'marketing'", "pass", ""),
+    Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
+    Case("a temporary table", BILLING, "CREATE TEMP TABLE subscribers (a int); SELECT * FROM subscribers", "pass", ""),
+    Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
+    Case("a prepared statement of nothing", BILLING, "PREPARE p AS SELECT 1; EXECUTE p", "pass", ""),
+]
+
+SECURED = [
+    Case("a column", ANALYST, "SELECT phone FROM subscribers", "mask", "SELECT phone FROM «subscribers: phone»"),
+    Case(
+        "a predicate and a key",
+        ANALYST,
+        "SELECT id FROM subscribers s WHERE s.phone = '1' ORDER BY email",
+        "mask",
+        "SELECT id FROM «subscribers: id phone email» s WHERE s.phone = '1' ORDER BY email",
+    ),
+    Case("nothing classified", ANALYST, "SELECT id FROM subscribers", "allow", "SELECT id FROM «subscribers: id»"),
+    Case("count", ANALYST, "SELECT count(*) FROM calls", "allow", "SELECT count(*) FROM «calls: »"),
+    Case(
+        "star",
+        ANALYST,
+        "SELECT * FROM public.calls",
+        "mask",
+        "SELECT * FROM «calls: id subscriber_id callee started_at duration_s cell»",
+    ),
+    Case("TABLE", ANALYST, "TABLE app.subscribers", "pass", "TABLE app.subscribers"),
+    Case(
+        "TABLE of a classified one",
+        ANALYST,
+        "TABLE ONLY calls",
+        "mask",
+        "SELECT * FROM «calls: id subscriber_id callee started_at duration_s cell»",
+    ),
+    Case(
+        "ONLY in parentheses, with an alias list",
+        ANALYST,
+        "SELECT a FROM ONLY (invoice_lines) AS l(a, b)",
+        "mask",
+        "SELECT a FROM «invoice_lines: id invoice_id ship_to amount» AS l(a, b)",
+    ),
+    Case(
+        "each reference its own columns",
+        ANALYST,
+        "SELECT a.phone, b.full_name FROM subscribers a JOIN subscribers b USING (id)",
+        "mask",
+        "SELECT a.phone, b.full_name FROM «subscribers: id phone» a JOIN «subscribers: id full_name» b USING (id)",
+    ),
+    Case(
+        "a subquery, and a correlated one",
+        ANALYST,
+        "SELECT (SELECT callee FROM calls c WHERE c.subscriber_id = s.id LIMIT 1) FROM (SELECT id FROM subscribers) s",
+        "mask",
+        "SELECT (SELECT callee FROM «calls: id subscriber_id callee» c WHERE c.subscriber_id = s.id LIMIT 1)"
+        " FROM (SELECT id FROM «subscribers: id») s",
+    ),
+    Case(
+        "WITH and UNION",
+        ANALYST,
+        "WITH w AS (SELECT phone FROM subscribers) SELECT * FROM w UNION SELECT callee FROM calls",
+        "mask",
+        "WITH w AS (SELECT phone FROM «subscribers: phone») SELECT * FROM w UNION SELECT callee FROM «calls: callee»",
+    ),
+    Case(
+        "a whole row inside a function",
+        ANALYST,
+        "SELECT s.phone, EXISTS (SELECT FROM calls) FROM subscribers s",
+        "mask",
+        "SELECT s.phone, EXISTS (SELECT FROM «calls: ») FROM «subscribers: phone» s",
+    ),
+    Case(
+        "NATURAL needs every name",
+        ANALYST,
+        "SELECT amount FROM invoice_lines NATURAL JOIN plans",
+        "mask",
+        "SELECT amount FROM «invoice_lines: id invoice_id ship_to amount» NATURAL JOIN plans",
+    ),
+    Case(
+        "one's own purpose in a comment",
+        BILLING,
+        "/*purpose='marketing'*/ SELECT phone FROM subscribers",
+        "mask",
+        "/*purpose='marketing'*/ SELECT phone FROM «subscribers: phone»",
+    ),
+    Case(
+        "a purpose set earlier in the text",
+        ("billing_app", None),
+        "SET consentry.purpose = 'marketing'; SELECT phone FROM subscribers",
+        "mask",
+        "SET consentry.purpose = 'marketing'; SELECT phone FROM «subscribers: phone»",
+    ),
+]
+
+REFUSED = [
+    Case("no SQL", BILLING, "SELECT FROM FROM", "42601", 'syntax error at or near "FROM"'),
+    Case("an unterminated string", BILLING, "SELECT 'x", "42601", "unterminated quoted string"),
+    Case("an unknown table", BILLING, "SELECT * FROM nope", "42P01", 'relation "nope" does not exist'),
+    Case("a purpose that is not granted", ANALYST, "SET consentry.purpose = 'billing'", "42501", "not granted"),
+    Case("the same in a comment", ANALYST, "SELECT 1 -- purpose='billing'", "42501", "not granted"),
+    Case(
+        "comments that disagree",
+        BILLING,
+        "/*purpose='billing'*/ SELECT 1 /*purpose='marketing'*/",
+        "42501",
+        "different",
+    ),
+    Case("an unknown setting of ours", BILLING, "SET consentry.mode = 'off'", "42501", "no parameter"),
+    Case("a setting that changes SQL", BILLING, "SET standard_conforming_strings = off", "42501", "must stay on"),
+    Case("an encoding", BILLING, "SET NAMES 'latin1'", "42501", "must stay UTF8"),
+    Case("plans spoken of", BILLING, "SET debug_print_plan = on", "42501", "cannot be set"),
+    Case("a computed setting name", BILLING, "SELECT set_config(lower('X'), '1', false)", "42501", "computed name"),
+    Case(
+        "set_config not alone", BILLING, "SELECT set_config('consentry.purpose', 'billing', true), 1", "42501", "alone"
+    ),
+    Case("DO", BILLING, "DO $$ BEGIN END $$", "42501", "DO runs code"),
+    Case("DDL", BILLING, "CREATE TABLE x (a int)", "42501", "changes the schema"),
+    Case("COPY to a program", BILLING, "COPY plans TO PROGRAM 'cat'", "42501", "server files and programs"),
+    Case("LISTEN", BILLING, "LISTEN x", "42501", "LISTEN on channel"),
+    Case("an untrusted function", BILLING, "SELECT app.peek(1)", "42501", "app.peek is not trusted"),
+    Case("an unknown function", BILLING, "SELECT nope(1)", "42883", "function nope does not exist"),
+    Case("SQL as data", BILLING, "SELECT query_to_xml('TABLE subscribers', true, true, '')", "42501", "query_to_xml"),
+    Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
+    Case("a view over it", BILLING, "SELECT * FROM phone_book", "0A000", "reads the classified table"),
+    Case("statistics", BILLING, "SELECT * FROM pg_statistic", "0A000", "holds stored values"),
+    Case("a write", BILLING, "UPDATE subscribers SET phone = ''", "0A000", "changes the protected table"),
+    Case("a write in WITH", BILLING, "WITH d AS (DELETE FROM calls RETURNING *) SELECT * FROM d", "0A000", "protected"),
+    Case("a write to consent", BILLING, "INSERT INTO consents VALUES (1)", "0A000", "protected table public.consents"),
+    Case("an export", ANALYST, "COPY subscribers TO STDOUT", "0A000", "COPY over the classified table"),
+    Case("a copy elsewhere", BILLING, "INSERT INTO plans SELECT phone, 1 FROM subscribers", "0A000", "INSERT over"),
+    Case("EXPLAIN", ANALYST, "EXPLAIN SELECT phone FROM subscribers", "0A000", "EXPLAIN over"),
+    Case("a row lock", ANALYST, "SELECT phone FROM subscribers FOR UPDATE", "0A000", "row lock"),
+    Case("a whole row", ANALYST, "SELECT s FROM subscribers s", "0A000", "whole-row"),
+    Case("a whole row of a join", ANALYST, "SELECT j FROM (subscribers s CROSS JOIN plans) j", "0A000", "whole-row"),
+    Case("a system column", ANALYST, "SELECT ctid FROM subscribers", "0A000", "system column"),
+    Case("a schema-qualified column", ANALYST, "SELECT public.calls.callee FROM calls", "0A000", "schema-qualified"),
+    Case("TABLESAMPLE", ANALYST, "SELECT phone FROM subscribers TABLESAMPLE SYSTEM (1)", "0A000", "TABLESAMPLE"),
+    Case("the text that runs", ANALYST, "SELECT current_query(), phone FROM subscribers", "0A000", "current_query"),
+    Case("DDL on it", MIGRATOR, "ALTER TABLE subscribers RENAME TO x", "0A000", "DDL on protected"),
+    Case("DROP of it", MIGRATOR, "DROP TABLE IF EXISTS plans, public.subscribers", "0A000", "DDL on protected"),
+    Case("a table from it", MIGRATOR, "CREATE TABLE x AS SELECT phone FROM subscribers", "0A000", "DDL on protected"),
+    Case("a purpose by the back door", MIGRATOR, "ALTER ROLE x SET consentry.purpose = 'y'", "42501", "by sessions"),
+    Case("an unknown prepared statement", BILLING, "EXECUTE p", "26000", '"p" does not exist'),
+    Case("a prepared read", ANALYST, "PREPARE p AS SELECT phone FROM subscribers", "0A000", "PREPARE over"),
+    Case("one of several", BILLING, "SELECT 1; SELECT * FROM nope", "42P01", "nope"),
+    Case(
+        "two readings",
+        ANALYST,
+        "SELECT $1,$2, (SELECT phone FROM subscribers), ' $1,$ AS z FROM t --'",
+        "0A000",
+        "two ways",
+    ),
+    Case("a NUL", BILLING, "SELECT '\0'", "22021", "invalid byte"),
+    Case("deep nesting", BILLING, "SELECT " + "-(" * 5000 + "1" + ")" * 5000, "54001", ""),
+]
+
+
+def decided(case: Case) -> Verdict:
+    role, purpose = case.session
+    return engine().decisions(context(role, purpose)).authorize(case.text.encode())
+
+
+def shown(verdict: Verdict) -> str:
+    """The text that runs, each secured relation as ``«table: columns»``."""
+    text = verdict.text.decode()
+    for offset, length, _ in reversed(verdict.edits):
+        edit = text[offset : offset + length]
+        if edit.startswith("(SELECT"):
+            table = re.findall(r'FROM (?:ONLY )?"\w+"\."(\w+)" AS t', edit)[0]
+            columns = re.findall(r'(?:^\(SELECT|,) (?!NULL::)(?:(?!, NULL::).)*? AS "(\w+)"', edit.split(" FROM ")[0])
+            text = f"{text[:offset]}«{table}: {' '.join(columns)}»{text[offset + length :]}"
+    return text
+
+
+def title(case: Case) -> str:
+    return case.title
+
+
+@pytest.mark.parametrize("case", PASSED, ids=title)
+def test_what_concerns_nobody_goes_upstream_byte_for_byte(case: Case) -> None:
+    verdict = decided(case)
+    assert verdict.refusal is None
+    assert {statement.kind for statement in verdict.statements} == {"pass"}
+    assert verdict.text == case.text.encode()
+    assert not verdict.rewritten
+
+
+@pytest.mark.parametrize("case", SECURED, ids=title)
+def test_classified_relations_are_secured(case: Case) -> None:
+    verdict = decided(case)
+    assert verdict.refusal is None
+    assert verdict.statements[-1].kind == case.kind
+    assert shown(verdict) == case.shown
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=title)
+def test_refusals(case: Case) -> None:
+    verdict = decided(case)
+    assert verdict.refusal is not None
+    assert verdict.refusal.sqlstate == case.kind
+    assert case.shown in verdict.refusal.message + verdict.refusal.detail
+    assert {statement.kind for statement in verdict.statements} == {"reject"}
