@@ -1,0 +1,12 @@
+"""Every socket: accept, relay, connect to the upstream, end in order. What the bytes mean is the session's matter.
+
+``options``  what a server is told: where it listens, where the upstream is, limits
+``server``   listens, keeps the links, drains
+``link``     one client's connection and its upstream connection, with back-pressure both ways
+``cancel``   hands a CancelRequest on
+"""
+
+from proxy.server.options import Address, ServerOptions
+from proxy.server.server import Server
+
+__all__ = ["Address", "Server", "ServerOptions"]

@@ -108,16 +108,6 @@ class Circumstances:
             prepared=prepared or {},
         )
 
-    def creation_schema(self) -> str:
-        """Where a relation comes to be that is created without a schema: the first of search_path that exists."""
-        path = self._transaction.settings.current().get("search_path", "")
-        role = self.context().current_role
-        for name in _path(path):
-            schema = role if name == "$user" else name
-            if schema == "pg_temp" or schema in self.catalog.schemas:
-                return schema
-        return "public"
-
     def _renew(self) -> Decisions:
         self.policy = self._policies.policy
         self.catalog = self._current(self._database)
@@ -147,27 +137,3 @@ def names_prepared(text: bytes) -> bool:
 def refused(text: bytes, refusal: Refusal) -> Verdict:
     """A verdict that needed no engine; nothing about the session can change it."""
     return Verdict(text, (), refusal, permanent=True)
-
-
-def _path(value: str) -> list[str]:
-    """The schemas of a search_path value as PostgreSQL writes it: ``"$user", public``."""
-    names: list[str] = []
-    name, quoted = "", False
-    characters = iter(value)
-    for character in characters:
-        if character == '"':
-            quoted = not quoted
-            name += '"'
-        elif character == "," and not quoted:
-            names.append(name)
-            name = ""
-        else:
-            name += character
-    names.append(name)
-    return [_identifier(name.strip()) for name in names if name.strip()]
-
-
-def _identifier(name: str) -> str:
-    if name.startswith('"') and name.endswith('"') and len(name) > 1:
-        return name[1:-1].replace('""', '"')
-    return name.lower()

@@ -78,7 +78,7 @@ class Dialogue:
     def apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
         """A statement completed: what it changed holds from now on."""
         before = self.transaction.settings.current()
-        if self.transaction.complete(effects, tag, self.circumstances.creation_schema):
+        if self.transaction.complete(effects, tag):
             self.close_portals()
         self.context_changed(before)
 

@@ -1,4 +1,6 @@
-"""Relations that only this session sees: temporary ones, and permanent ones before the shared catalog shows them."""
+"""Relations that only this session sees, and those that only others still see: temporary ones, and what its open
+transaction made or dropped.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +11,45 @@ from proxy.catalog.model import Relation
 
 TEMPORARY: Final = "pg_temp"
 
-Name = tuple[str, str]
+Names = Mapping[tuple[str, str], Relation | None]
+"""By schema and name; None is a relation that was dropped. What one looks like is not known here, so OID and columns
+are missing.
+"""
 
 
 class Overlay:
-    """Names by (schema, relation), rolled back with the transaction and its savepoints.
-
-    What a relation looks like is not known here, so every entry stands for None: it exists, and that is all.
-    """
+    """Rolled back with the transaction and its savepoints."""
 
     def __init__(self) -> None:
-        self._names: frozenset[Name] = frozenset()
-        self._committed: frozenset[Name] = frozenset()
-        self._savepoints: list[tuple[str, frozenset[Name]]] = []
+        self._names: Names = {}
+        self._committed: Names = {}
+        self._savepoints: list[tuple[str, Names]] = []
 
     @property
     def dirty(self) -> bool:
         """The transaction under way changed something."""
-        return self._names != self._committed
+        return self._names is not self._committed
 
-    def relations(self) -> Mapping[Name, Relation | None]:
-        return dict.fromkeys(sorted(self._names))
+    def relations(self) -> Names:
+        return self._names
 
-    def create(self, schema: str, name: str) -> None:
-        self._names |= {(schema, name)}
+    def create(self, schema: str, name: str, temporary: bool) -> None:
+        place = TEMPORARY if temporary else schema
+        self._names = {**self._names, (place, name): Relation(0, place, name, "r", temporary=temporary)}
 
     def drop(self, schema: str | None, name: str) -> None:
         """Without a schema a temporary relation goes before any other of that name."""
         if schema is None:
-            candidates = {found for found in self._names if found[1] == name}
-            temporary = (TEMPORARY, name)
-            self._names -= {temporary} if temporary in candidates else candidates
+            places = [place for place, found in self._names if found == name]
+            schema = TEMPORARY if TEMPORARY in places or not places else places[0]
+        if schema == TEMPORARY:
+            self._names = {place: found for place, found in self._names.items() if place != (schema, name)}
         else:
-            self._names -= {(schema, name)}
+            self._names = {**self._names, (schema, name): None}
 
     def drop_temporary(self) -> None:
         """DISCARD TEMP, DISCARD ALL."""
-        self._names = frozenset(found for found in self._names if found[0] != TEMPORARY)
+        self._names = {place: found for place, found in self._names.items() if place[0] != TEMPORARY}
 
     def savepoint(self, name: str) -> None:
         self._savepoints.append((name, self._names))
@@ -55,8 +59,9 @@ class Overlay:
 
     def rollback_to(self, name: str) -> None:
         position = self._find(name)
-        self._names = self._savepoints[position][1] if position < len(self._savepoints) else self._names
-        del self._savepoints[position + 1 :]
+        if position < len(self._savepoints):
+            self._names = self._savepoints[position][1]
+            del self._savepoints[position + 1 :]
 
     def end(self, committed: bool) -> None:
         """The transaction is over."""
@@ -67,10 +72,11 @@ class Overlay:
         self._savepoints.clear()
 
     def forget_committed(self) -> None:
-        """The shared catalog shows the permanent relations that were committed."""
-        shown = frozenset(found for found in self._committed if found[0] != TEMPORARY)
-        self._committed -= shown
-        self._names -= shown
+        """The shared catalog shows what was committed of permanent relations. Only outside of a transaction that made
+        or dropped some: what an open one did stays."""
+        if not self.dirty:
+            self._names = {place: found for place, found in self._names.items() if place[0] == TEMPORARY}
+            self._committed = self._names
 
     def _find(self, name: str) -> int:
         for position in range(len(self._savepoints) - 1, -1, -1):

@@ -102,6 +102,18 @@ class Session:
         self._client_gone = True
         self._guarded(self._leave_after_client)
 
+    def client_closed(self) -> None:
+        """The client's connection is gone: nobody is there to be answered."""
+        self._guarded(lambda: self._end(None))
+
+    def give_up(self) -> None:
+        """The client took too long to log in. PostgreSQL closes without a word, too."""
+        self._guarded(lambda: self._end(None))
+
+    def turn_away(self) -> None:
+        """There are as many sessions as there may be."""
+        self._guarded(lambda: _fail(SessionOver("53300", "sorry, too many clients already")))
+
     # --- upstream -----------------------------------------------------------------------------------------------------
 
     def upstream_connected(self) -> None:

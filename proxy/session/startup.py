@@ -32,9 +32,7 @@ _ALTERED: Final = """EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s CROSS J
    SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())))"""
 """A consentry setting stands in ALTER ROLE or ALTER DATABASE … SET."""
 
-PROBE: Final = (
-    f"SELECT session_user, current_user, pg_catalog.current_database(), {_VALUES}, {_ALTERED}"
-).encode()
+PROBE: Final = (f"SELECT session_user, current_user, pg_catalog.current_database(), {_VALUES}, {_ALTERED}").encode()
 """Asks the upstream who the session is. Schema-qualified throughout: its search_path may be anybody's."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
@@ -41,11 +41,8 @@ class Transaction:
         self.uncommitted_code = False
         self._catalog_changed = False
 
-    def complete(self, effects: tuple[Effect, ...], tag: bytes, creation_schema: Callable[[], str]) -> bool:
-        """A statement with ``effects`` completed with command tag ``tag``. True if a transaction ended with it.
-
-        Relations made without a schema came to be in ``creation_schema()``.
-        """
+    def complete(self, effects: tuple[Effect, ...], tag: bytes) -> bool:
+        """A statement with ``effects`` completed with command tag ``tag``. True if a transaction ended with it."""
         ended = False
         for effect in effects:
             match effect:
@@ -60,7 +57,7 @@ class Transaction:
                     self.overlay.drop_temporary()
                     self.settings.apply(effect, self.in_block)
                 case CreateRelation(schema, name, temporary):
-                    self.overlay.create("pg_temp" if temporary else schema or creation_schema(), name)
+                    self.overlay.create("pg_temp" if temporary else schema or "", name, temporary)
                 case DropRelation(schema, name):
                     self.overlay.drop(schema, name)
                 case ChangeCatalog(code):

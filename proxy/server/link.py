@@ -1,0 +1,241 @@
+"""One client's connection and its upstream connection: a session between two sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
+
+from proxy.server import cancel
+from proxy.server.connect import connect, keep_alive
+from proxy.server.options import ServerOptions
+from proxy.session import Cancel, CatalogSource, Close, Command, Connect, Fault, LoadCatalog, Session
+
+HIGH_WATER: Final = 512 * 1024
+LOW_WATER: Final = 128 * 1024
+"""Bytes written to a side and not taken by it, above which the other side is not read, and below which it is again."""
+
+LINGER_SECONDS: Final = 10.0
+"""How long a side that was closed may take to read what was written to it."""
+
+CONNECT_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Side(asyncio.Protocol):
+    """One of the two connections. Pausing follows the other side's ability to take more."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.full = False
+        self.ended = False
+        self._reading = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+
+    def write(self, pieces: list[bytes]) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        pieces.clear()
+
+    def read(self, wanted: bool) -> None:
+        """Reads the socket, or leaves it to fill up."""
+        if self.transport is None or self.ended or wanted == self._reading or self.transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def close(self) -> None:
+        """Closes when everything has been written, or when that takes too long."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.transport.abort)
+
+
+class _Client(_Side):
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._link.begin(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._link.session.client_data(data)
+        self._link.flush()
+
+    def eof_received(self) -> bool:
+        """The client may still read: what it sent before is answered."""
+        self.ended = True
+        self._link.session.client_lost()
+        self._link.flush()
+        return not self._link.session.ended
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._link.flush()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._link.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._link.client_closed()
+
+
+class _Upstream(_Side):
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def data_received(self, data: bytes) -> None:
+        self._link.session.upstream_data(data)
+        self._link.flush()
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._link.flush()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._link.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._link.session.upstream_lost()
+        self._link.flush()
+
+
+class Link:
+    """Carries out what the session wants. ``opened`` says whether there is room for this link; ``closed`` is called
+    when the client's connection is gone.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        catalogs: CatalogSource,
+        new_session: Callable[[str], Session],
+        opened: Callable[[Link], bool],
+        closed: Callable[[Link], None],
+    ) -> None:
+        self.client = _Client(self)
+        self.session: Session
+        self._options = options
+        self._catalogs = catalogs
+        self._new_session = new_session
+        self._opened = opened
+        self._closed = closed
+        self._upstream: _Upstream | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, transport: asyncio.BaseTransport) -> None:
+        """The client's connection is there."""
+        keep_alive(transport)
+        peer = transport.get_extra_info("peername")
+        self.session = self._new_session(f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix socket")
+        if self._opened(self):
+            asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
+        else:
+            self.session.turn_away()
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what the session wants written, does what it wants done, and reads whom it can go on with."""
+        session = self.session
+        outbox = session.outbox
+        if outbox.client:
+            self.client.write(outbox.client)
+        if outbox.upstream:
+            if self._upstream is None:
+                outbox.upstream.clear()
+            else:
+                self._upstream.write(outbox.upstream)
+        if outbox.commands:
+            commands, outbox.commands = outbox.commands, []
+            for command in commands:
+                self._carry_out(command)
+        if self._upstream is not None:
+            self._upstream.read(not self.client.full)
+            self.client.read(not (self._upstream.full or session.backlogged))
+        else:
+            self.client.read(not session.backlogged)
+
+    def client_closed(self) -> None:
+        """The client's connection is gone for good: nobody waits for the upstream any more."""
+        self.session.client_closed()
+        self.flush()
+        self._close_upstream()
+        self._closed(self)
+
+    def abort(self) -> None:
+        """Drops both connections, whatever has not been written."""
+        for side in (self._upstream, self.client):
+            if side is not None and side.transport is not None:
+                side.transport.abort()
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Connect():
+                self._start(self._connect())
+            case LoadCatalog():
+                self._start(self._load(command))
+            case Cancel(packet):
+                self._start(self._cancel(packet))
+            case Fault(error):
+                _log.error("fault in a session: %s", error, exc_info=error)
+            case Close():
+                self._close_upstream()
+                self.client.close()
+
+    def _close_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.close()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, self._upstream = await connect(lambda: _Upstream(self), self._options.upstream)
+        except (OSError, TimeoutError) as error:
+            _log.warning("cannot connect to the upstream: %s", error)
+            self.session.upstream_lost("cannot connect to the upstream")
+        else:
+            self.session.upstream_connected()
+        self.flush()
+        if self.session.ended:
+            self._close_upstream()
+
+    async def _load(self, command: LoadCatalog) -> None:
+        try:
+            if command.anew:
+                await self._catalogs.reload(command.database)
+            else:
+                await self._catalogs.catalog(command.database)
+        except Exception:
+            _log.exception("the catalog of database %s cannot be read", command.database)
+            self.session.catalog_failed()
+        else:
+            self.session.catalog_ready()
+        self.flush()
+
+    async def _cancel(self, packet: bytes) -> None:
+        await cancel.forward(packet, self._options.upstream)
+        self.client.close()
+
+    def _expire(self) -> None:
+        if not self.session.started:
+            self.session.give_up()
+            self.flush()

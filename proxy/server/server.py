@@ -1,0 +1,139 @@
+"""Listens for clients and keeps their links until they end or the server drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from proxy.journal import Journal, SessionFacts
+from proxy.server.link import Link
+from proxy.server.options import Address, ServerOptions
+from proxy.session import CatalogSource, PolicyHolder, Session, Surroundings
+from proxy.verdict import Engine
+
+BACKLOG: Final = 1024
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """A running proxy. Sessions share the engine, the journal, the policies and the catalogs, and nothing else.
+
+    ``await start()``, then wait for whatever should end it, then ``await drain()``. An asyncio event loop of any kind
+    will do; uvloop's is the fast one.
+    """
+
+    def __init__(
+        self,
+        options: ServerOptions,
+        *,
+        engine: Engine,
+        journal: Journal,
+        policies: PolicyHolder,
+        catalogs: CatalogSource,
+    ) -> None:
+        self._options = options
+        self._catalogs = catalogs
+        self._surroundings = Surroundings(engine, journal, policies, catalogs, options.limits, time.monotonic)
+        self._listeners: list[asyncio.Server] = []
+        self._links: set[Link] = set()
+        self._all_closed = asyncio.Event()
+        self._draining = False
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the server listens, with the ports that were picked."""
+        found: list[Address] = []
+        for listener in self._listeners:
+            for socket in listener.sockets:
+                name = socket.getsockname()
+                found.append(Address(path=name) if isinstance(name, str) else Address(name[0], name[1]))
+        return tuple(found)
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 if it listens on unix sockets only."""
+        return next((address.port for address in self.addresses if address.port), 0)
+
+    @property
+    def connections(self) -> int:
+        """Clients that are connected."""
+        return len(self._links)
+
+    async def start(self) -> None:
+        """Accepts connections from now on. Raises OSError where it cannot listen."""
+        loop = asyncio.get_running_loop()
+        try:
+            for address in self._options.listen:
+                if address.path:
+                    listener = await loop.create_unix_server(self._accept, address.path, backlog=BACKLOG)
+                    _open_to_all(address.path)
+                else:
+                    host = address.host or None
+                    listener = await loop.create_server(self._accept, host, address.port, backlog=BACKLOG)
+                self._listeners.append(listener)
+        except BaseException:
+            self._stop_listening()
+            raise
+
+    async def drain(self) -> None:
+        """Stops accepting, lets statements and open transactions come to their end for the grace period, and ends what
+        is left with 57P01."""
+        self._draining = True
+        self._stop_listening()
+        for link in list(self._links):
+            link.session.drain()
+            link.flush()
+        await self._wait(self._options.grace_seconds)
+        for link in list(self._links):
+            link.session.shut_down()
+            link.flush()
+        await self._wait(1.0)
+        for link in list(self._links):
+            link.abort()
+        await self._wait(1.0)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until no link is left, or ``seconds`` have passed."""
+        if not self._links:
+            return
+        self._all_closed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_closed.wait(), seconds)
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for address in self._options.listen:
+            if address.path:
+                Path(address.path).unlink(missing_ok=True)
+
+    def _accept(self) -> asyncio.Protocol:
+        return Link(self._options, self._catalogs, self._new_session, self._opened, self._closed).client
+
+    def _new_session(self, client: str) -> Session:
+        facts = SessionFacts(session=secrets.token_hex(8), client=client)
+        return Session(self._surroundings, facts, secrets.token_hex(12))
+
+    def _opened(self, link: Link) -> bool:
+        self._links.add(link)
+        if self._draining:
+            link.session.drain()
+        limit = self._options.connections
+        return limit is None or len(self._links) <= limit
+
+    def _closed(self, link: Link) -> None:
+        self._links.discard(link)
+        if not self._links:
+            self._all_closed.set()
+
+
+def _open_to_all(path: str) -> None:
+    """Who may connect is the upstream's decision, by its authentication, as with PostgreSQL's own socket."""
+    Path(path).chmod(0o777)
