@@ -9,6 +9,7 @@ from typing import TypeVar
 from proxy.masks import Mask
 from proxy.policy.files import PolicyFile, digest
 from proxy.policy.floor import category_of, sensitivity
+from proxy.policy.mask_form import MaskForm
 from proxy.policy.masking import read_mask
 from proxy.policy.model import (
     Account,
@@ -35,7 +36,6 @@ from proxy.policy.references import named_masks
 from proxy.policy.schema import (
     ColumnForm,
     DefaultsForm,
-    MaskForm,
     PurposeForm,
     RoleForm,
     RuleForm,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from proxy.masks import Mask
 from proxy.policy.files import Place, PolicyFile
+from proxy.policy.mask_form import MaskForm
 from proxy.policy.mask_order import at_most, meet
 from proxy.policy.masking import BadMask, read_mask
 from proxy.policy.model import Category, Outcome, Sensitivity
 from proxy.policy.references import named_masks
-from proxy.policy.schema import ColumnForm, DefaultsForm, MaskForm, PackForm
+from proxy.policy.schema import ColumnForm, DefaultsForm, PackForm
 from proxy.policy.values import read_table
 
 _STRICTNESS = {"allow": Outcome.ALLOW, **{outcome.name.lower(): outcome for outcome in Outcome}}

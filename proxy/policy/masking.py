@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.masks import Mask
 from proxy.policy.diagnostic import did_you_mean
-from proxy.policy.schema import MaskForm
+from proxy.policy.mask_form import MaskForm
 
 BUILT_IN = frozenset(
     {"phone", "id_card", "name", "email", "bank_card", "address", "redact", "nullify", "year", "month", "hash"}

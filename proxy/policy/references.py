@@ -7,18 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from proxy.masks import Mask
 from proxy.policy.diagnostic import did_you_mean
 from proxy.policy.files import Place, PolicyFile
+from proxy.policy.mask_form import MaskForm
 from proxy.policy.masking import BUILT_IN, WITH_PARAMETERS, BadMask, read_mask
 from proxy.policy.model import Name
-from proxy.policy.schema import (
-    AccountForm,
-    BulkForm,
-    ColumnForm,
-    ExemptionForm,
-    MaskForm,
-    PurposeForm,
-    RuleForm,
-    SubjectLinkForm,
-)
+from proxy.policy.schema import AccountForm, BulkForm, ColumnForm, ExemptionForm, PurposeForm, RuleForm, SubjectLinkForm
 from proxy.policy.values import read_table
 
 Masks = Mapping[str, Mask | None]

@@ -9,115 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, StrictStr, Tag, model_validator
 
-from proxy.policy.document import Map
-from proxy.policy.values import Duration, ObjectName, Scalar, StateValue, TableName, Text, Timestamp, TimeZone
-
-TAG = "~"
-"""Tags of unions begin with it, so that they can be told from keys of the file in an error's place."""
-
-
-CONFLICT = "conflict"
-"""The type of errors about keys that are right by themselves and wrong together."""
-
-
-def _form(value: Any) -> str:
-    return "~text" if isinstance(value, str) else "~mapping"
-
-
-def _list_or_text(value: Any) -> str:
-    return "~text" if isinstance(value, str) else "~list"
-
-
-class Form(BaseModel):
-    """A mapping of the file. Keys it does not have are noted in the validation's context with the keys it has."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _note_unknown_keys(cls, data: Any, info: ValidationInfo) -> Any:
-        if isinstance(data, Map) and info.context is not None:
-            known = sorted(field.alias or name for name, field in cls.model_fields.items())
-            info.context.extend((data.key_at[key], key, known) for key in data if key not in known)
-        return data
-
-
-def _conflict(message: str, key: str = "") -> PydanticCustomError:
-    """Keys that cannot stand together; ``key`` is the one to blame, if one is."""
-    return PydanticCustomError(CONFLICT, "{reason}", {"reason": message, "key": key})
-
-
-# --- masks ------------------------------------------------------------------------------------------------------------
-
-
-class PartialMask(Form):
-    """The first and last characters show, a fill stands for the rest whatever its length."""
-
-    keep_first: int = Field(default=0, ge=0, le=1000)
-    """How many characters show at the start."""
-    keep_last: int = Field(default=0, ge=0, le=1000)
-    """How many characters show at the end."""
-    fill: str = Field(default="*", min_length=1, max_length=1)
-    """The character that hides; four of them stand for whatever is hidden."""
-    min_length: int | None = Field(default=None, ge=1, le=10_000)
-    """A shorter value is hidden whole. Default: keep_first + keep_last + 4."""
-
-    @model_validator(mode="after")
-    def _hides_something(self) -> Self:
-        if self.min_length is not None and self.min_length <= self.keep_first + self.keep_last:
-            raise _conflict("min_length must be more than the characters that show", "min_length")
-        return self
-
-
-class RangeMask(Form):
-    """A number is cut down to a multiple of the step."""
-
-    step: int = Field(ge=1, le=10**12)
-    """The size of a range."""
-
-
-class ConstantMask(Form):
-    """One value for all cells."""
-
-    value: Scalar
-    """The value, in the column's type."""
-
-
-class HashMask(Form):
-    """A keyed pseudonym in hex (HMAC-SHA-256). The key never stands in a policy."""
-
-    length: int = Field(default=16, ge=8, le=64)
-    """Hex digits."""
-
-
-class MaskForm(Form):
-    """A mask with parameters: exactly one of the keys."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
-
-    partial: PartialMask | None = None
-    """First and last characters show."""
-    range: RangeMask | None = None
-    """Numbers cut down to a multiple."""
-    constant: ConstantMask | None = None
-    """One value for all cells."""
-    hash: HashMask | None = None
-    """A keyed pseudonym. Not enforced yet."""
-
-    @model_validator(mode="after")
-    def _is_one_mask(self) -> Self:
-        if len(self.model_dump(exclude_none=True)) != 1:
-            raise _conflict("a mask is exactly one of partial, range, constant, hash")
-        return self
-
-
-MaskRef = Annotated[
-    Annotated[StrictStr, Tag("~text")] | Annotated[MaskForm, Tag("~mapping")],
-    Discriminator(_form),
-]
+from proxy.policy.form import Form as Form
+from proxy.policy.form import conflict, text_or_list, text_or_mapping
+from proxy.policy.mask_form import MaskRef
+from proxy.policy.values import Duration, ObjectName, StateValue, TableName, Text, Timestamp, TimeZone
 
 # --- people -----------------------------------------------------------------------------------------------------------
 
@@ -148,7 +45,7 @@ class AccountForm(Form):
     @model_validator(mode="after")
     def _stands_in_one_place(self) -> Self:
         if (self.table is None) != (self.subject is None):
-            raise _conflict("an account source of its own needs both 'table' and 'subject'")
+            raise conflict("an account source of its own needs both 'table' and 'subject'")
         return self
 
 
@@ -215,7 +112,7 @@ class SubjectLinkForm(Form):
     @model_validator(mode="after")
     def _is_one_way(self) -> Self:
         if (self.key is None) == (self.via is None):
-            raise _conflict("a row reaches its subject by exactly one of 'key' and 'via'")
+            raise conflict("a row reaches its subject by exactly one of 'key' and 'via'")
         return self
 
 
@@ -241,6 +138,12 @@ class ColumnForm(Form):
     """Paths inside a document and their categories. Not enforced yet."""
 
 
+ColumnRef = Annotated[
+    Annotated[StrictStr, Tag("~text")] | Annotated[ColumnForm, Tag("~mapping")],
+    Discriminator(text_or_mapping),
+]
+
+
 class TableForm(Form):
     """A classified table, or one that leads others to their subject."""
 
@@ -248,10 +151,7 @@ class TableForm(Form):
     """Left out: every condition about a subject fails."""
     retention: RetentionForm | None = None
     """Left out: rows do not grow too old."""
-    columns: dict[
-        Text,
-        Annotated[Annotated[StrictStr, Tag("~text")] | Annotated[ColumnForm, Tag("~mapping")], Discriminator(_form)],
-    ] = Field(default_factory=dict)
+    columns: dict[Text, ColumnRef] = Field(default_factory=dict)
     """Classified columns: the category, or a mapping."""
 
 
@@ -295,7 +195,7 @@ class PurposeForm(Form):
     """The categories it needs; '*' is all."""
     accounts: Annotated[
         Annotated[Literal["any"], Tag("~text")] | Annotated[list[Text], Field(min_length=1), Tag("~list")],
-        Discriminator(_list_or_text),
+        Discriminator(text_or_list),
     ] = Field(default_factory=lambda: ["active"])
     """Account states in which use may go on, or any. Default: active."""
     share: list[Text] = Field(default_factory=list)
@@ -352,7 +252,7 @@ class RuleForm(Form):
     @model_validator(mode="after")
     def _masks_if_it_has_a_mask(self) -> Self:
         if self.mask is not None and self.effect != "mask":
-            raise _conflict(f"'mask' has a meaning only with the effect mask, and here it is {self.effect}", "mask")
+            raise conflict(f"'mask' has a meaning only with the effect mask, and here it is {self.effect}", "mask")
         return self
 
 
@@ -375,7 +275,7 @@ class BulkForm(Form):
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
         if self.rows_per_statement is self.rows_per_minute is self.conflicts_per_minute is None:
-            raise _conflict(f"'{self.id}' limits nothing")
+            raise conflict(f"'{self.id}' limits nothing")
         return self
 
 
@@ -421,7 +321,7 @@ class SuspensionForm(Form):
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:
         if self.until is not None and self.until <= self.from_:
-            raise _conflict("a suspension ends after it begins", "until")
+            raise conflict("a suspension ends after it begins", "until")
         return self
 
 

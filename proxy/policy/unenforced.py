@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proxy.policy.files import Place, PolicyFile
-from proxy.policy.schema import ColumnForm, MaskForm
+from proxy.policy.mask_form import MaskForm
+from proxy.policy.schema import ColumnForm
 
 
 def check_enforcement(file: PolicyFile) -> None:

@@ -16,7 +16,8 @@ from pydantic_core import ErrorDetails
 
 from proxy.policy.diagnostic import Position, did_you_mean
 from proxy.policy.document import Map, Problem, Seq, locate
-from proxy.policy.schema import CONFLICT, TAG, PolicyForm
+from proxy.policy.form import CONFLICT, TAG
+from proxy.policy.schema import PolicyForm
 
 Path = tuple[str | int, ...]
 

@@ -53,7 +53,7 @@ def changed(root: Any, path: tuple[Any, ...], value: Any, *, remove: bool) -> An
     return copy
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_change_gives_a_policy_or_a_diagnostic(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(GOOD))
