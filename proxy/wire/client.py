@@ -51,7 +51,7 @@ class Form(Enum):
     PIECE = auto()
     """Bytes to pass on as they are: CopyData, or more of a message whose head was passed."""
     OVERSIZE = auto()
-    """A statement beyond the limit; nothing of it is kept and the rest is skipped."""
+    """A statement beyond the limit, or a FunctionCall, which nobody reads: nothing of it is kept."""
 
 
 class Frame(NamedTuple):
@@ -113,7 +113,7 @@ class ClientMessages:
     def _frame(self, kind: int, length: int) -> Frame | None:
         self._check(kind, length)
         whole = length + 1
-        if kind in _STATEMENTS and length > self._limits.statement:
+        if kind == frontend.FUNCTION_CALL or (kind in _STATEMENTS and length > self._limits.statement):
             self._remaining, self._skipping = whole, True
             return Frame(kind, Form.OVERSIZE, b"", length)
         if kind == frontend.COPY_DATA:
