@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from rich.console import Console
+from rich.json import JSON
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -34,6 +35,8 @@ def run_tour(servers: Servers, console: Console) -> bool:
             else:
                 console.print(Text("✓", "bold green"))
         console.print(Rule("The audit", style="dim"), _audit_table(events))
+        for event in [event for found in events.values() for event in found if event["verdict"] == "reject"]:
+            console.print(Text("One of them as it is written:", "italic"), JSON.from_data(event, ensure_ascii=False))
         problems = _audit_problems(servers, database)
     for problem in problems:
         console.print(Text(f"✗ {problem}", "bold red"))
