@@ -120,7 +120,7 @@ class ConsentEngine:
             return judge(query, texts, state, Grounds(protected, trust, now, authorize))
         except Refused as refused:
             return _unread(query, refused.refusal)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the statement is refused
+        except Exception as error:
             # Neither the message nor the locals: both may hold literals of the statement.
             places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
             _log.error("deciding failed; the statement is refused", error=type(error).__name__, at=places)

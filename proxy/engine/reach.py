@@ -54,8 +54,21 @@ def check_reach(
     full = f"{relation.schema}.{relation.name}"
     if relation.kind == "v" and full in state.policy.trusted_views:
         return
+    if relation.oid not in protected.classified:
+        _check_copy(relation, state, protected)
     for access in accesses(facts, name):
         _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
+
+
+def _check_copy(relation: Relation, state: SessionState, protected: Protected) -> None:
+    """A materialized view holds a copy of what it was computed from: it must be classified itself."""
+    for oid in sorted(relation.sources & protected.classified.keys()):
+        source = state.context.catalog.relations[oid]
+        raise unsupported(
+            f"the materialized view {relation.schema}.{relation.name} holds a copy of the classified table"
+            f" {source.schema}.{source.name}",
+            way_out="Classify the materialized view's columns in the policy.",
+        )
 
 
 def _check(

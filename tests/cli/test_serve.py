@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +14,7 @@ import pytest
 
 from proxy.audit import verify
 from tests.fix_postgres import Database
+from tests.fix_proxy import STARTED, Proxy
 
 POLICY = """
 version: 1
@@ -36,51 +33,6 @@ purposes:
 roles:
   postgres: {purposes: [care, research]}
 """
-STARTED = 20.0
-
-
-class Proxy:
-    """A ``consentry serve`` in a folder of its own."""
-
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
-        self.audit = folder / "audit.jsonl"
-        self._errors = folder / "stderr"
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("CONSENTRY_", "PG"))}
-        with self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", *arguments],
-                env=plain | {"CONSENTRY_LISTEN": "127.0.0.1:0", "CONSENTRY_AUDIT": str(self.audit)} | environment,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-
-    @property
-    def said(self) -> str:
-        return self._errors.read_text()
-
-    def ready(self) -> str:
-        """Where it listens, once it says so."""
-        self.await_said("consentry ready on ")
-        (line,) = (line for line in self.said.splitlines() if line.startswith("consentry ready on "))
-        return line.removeprefix("consentry ready on ")
-
-    def await_said(self, text: str) -> None:
-        deadline = time.monotonic() + STARTED
-        while text not in self.said or not self.said.endswith("\n"):
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.02)
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.audit.read_bytes().splitlines()]
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(STARTED)
-
-    def ended(self) -> int:
-        """The exit code of one that ends by itself."""
-        return self.process.wait(STARTED)
 
 
 @pytest.fixture
@@ -94,12 +46,8 @@ def policy(tmp_path: Path) -> Path:
 def serving(tmp_path: Path, policy: Path, database: Database) -> Iterator[Proxy]:
     database.execute("CREATE TABLE patients (id int PRIMARY KEY, phone varchar(20));"
                      "INSERT INTO patients VALUES (1, '13812345678')")  # fmt: skip
-    proxy = Proxy(tmp_path, "--policy", str(policy), "--upstream", database.dsn())
-    yield proxy
-    proxy.process.kill()
-    proxy.process.wait()
-    assert proxy.process.stdout is not None
-    proxy.process.stdout.close()
+    with Proxy(tmp_path, "--policy", str(policy), "--upstream", database.dsn()) as proxy:
+        yield proxy
 
 
 def connect(proxy: Proxy, database: Database, **settings: str) -> psycopg.Connection[tuple[Any, ...]]:
