@@ -56,6 +56,9 @@ class Catalogs:
 
         Its generation is that of the snapshot before, and it is the same object, unless something changed.
         """
+        if self._closed:
+            message = "the catalogs are closed"
+            raise CatalogUnavailable(message)
         reader = self._readers.get(database)
         if reader is None:
             reader = self._readers[database] = _Reader(database, self._connect)

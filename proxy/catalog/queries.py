@@ -46,7 +46,11 @@ LEFT JOIN pg_catalog.pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
 MODIFIERS = r"""
 SELECT type, typmod, pg_catalog.substring(pg_catalog.format_type(type, typmod), '(\([^()]*\))(\[\])*$') AS modifier
 FROM (SELECT atttypid AS type, atttypmod AS typmod FROM pg_catalog.pg_attribute WHERE atttypmod >= 0 AND attnum > 0
-      UNION SELECT typbasetype, typtypmod FROM pg_catalog.pg_type WHERE typtypmod >= 0) AS used
+      UNION SELECT typbasetype, typtypmod FROM pg_catalog.pg_type WHERE typtypmod >= 0
+      UNION SELECT t.typelem, a.atttypmod FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typelem <> 0 WHERE a.atttypmod >= 0 AND a.attnum > 0
+      UNION SELECT e.typelem, t.typtypmod FROM pg_catalog.pg_type t
+        JOIN pg_catalog.pg_type e ON e.oid = t.typbasetype AND e.typelem <> 0 WHERE t.typtypmod >= 0) AS used
 WHERE type >= 16384
 """
 

@@ -94,18 +94,17 @@ def _typed_null(column: Column) -> str:
     return f"(SELECT {typed} WHERE false)" if column.is_domain else f"({typed})"
 
 
-def choose(branches: Sequence[Branch], column: Column) -> str:
+def choose(branches: Sequence[Branch], column: Column, *, collated: bool = False) -> str:
     """The value of the first branch whose condition is true, cast to the column's type; else NULL.
 
     A branch must fit the declared length and must not be NULL. Where a domain has a CHECK, no value can be shown
-    without running it, so the cell is NULL.
+    without running it, so the cell is NULL. ``collated``: the branches carry an explicit collation for their functions.
     """
     if not branches or (column.is_domain and column.domain_checked):
         return null(column)
     whens = " ".join(f"WHEN {condition} THEN {cast(value, column.type_sql)}" for condition, value in branches)
     chosen = f"(CASE {whens} ELSE {_typed_null(column)} END)"
-    if not is_text(column):
+    if column.collation is None and not collated:
         return chosen
-    # The branches may carry an explicit collation that their functions needed; two explicit ones would clash.
     collation = column.collation or 'pg_catalog."default"'
     return f"({chosen} COLLATE {collation})"

@@ -14,6 +14,7 @@ UNFIT = [
     (named("address"), "text[]", "address is for text"),
     (named("partial"), "jsonb", "partial is for text"),
     (Mask("partial", keep_first=-1), "text", "a partial mask cannot keep a negative number of characters"),
+    (Mask("partial", keep_last=2**31), "text", "a partial mask can keep 1000000 characters at most"),
     (Mask("partial", fill="\0"), "text", "the fill of a partial mask must be text that PostgreSQL can store"),
     (named("year"), "text", "year is for dates and timestamps"),
     (named("month"), "time", "month is for dates and timestamps"),
