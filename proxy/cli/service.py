@@ -74,8 +74,19 @@ def run(configuration: Configuration, policy: Policy, read_again: Callable[[], P
     return Code.FINE
 
 
+_SUSPENSION_SECONDS = 0.1
+"""How long a verdict may outlive the beginning of a suspension that was announced before."""
+
+
+async def _follow_suspensions(engine: ConsentEngine) -> None:
+    while True:
+        await asyncio.sleep(_SUSPENSION_SECONDS)
+        engine.expire()
+
+
 async def _serve(configuration: Configuration, policies: PolicyInForce, journal: AuditJournal) -> None:
     catalogs = Catalogs(catalog_connection(configuration), configuration.catalog_refresh.total_seconds())
+    engine = ConsentEngine()
     server = Server(
         ServerOptions(
             listen=(configuration.listen,),
@@ -84,7 +95,7 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
             connections=configuration.connections,
             limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),
         ),
-        engine=ConsentEngine(),
+        engine=engine,
         journal=journal,
         policies=policies,
         catalogs=catalogs,
@@ -94,11 +105,13 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
     loop.add_signal_handler(signal.SIGINT, ended.set)
     loop.add_signal_handler(signal.SIGHUP, policies.reload)
     await server.start()
+    suspending = asyncio.create_task(_follow_suspensions(engine))
     try:
         print(f"consentry ready on {written(server.addresses[0])}", file=sys.stderr, flush=True)
         await ended.wait()
         await server.drain()
     finally:
+        suspending.cancel()
         await catalogs.close()
 
 

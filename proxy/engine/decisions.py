@@ -107,6 +107,11 @@ class ConsentEngine:
             self._contexts.popitem(last=False)
         return made
 
+    def expire(self) -> None:
+        """Forgets what a suspension has overtaken. To be called several times a second."""
+        for decisions in self._contexts.values():
+            decisions.expire()
+
     def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
         """One verdict, made anew. Never raises."""
         try:

@@ -66,6 +66,8 @@ class Trust:
     def __init__(self, policy: Policy, catalog: Catalog) -> None:
         self._catalog = catalog
         self._patterns = frozenset(policy.trusted_functions)
+        self._operators = self._untrusted(catalog.operators_named)
+        self._types = self._untrusted(catalog.types_named)
 
     def function(self, function: Function) -> bool:
         """May ``function`` run?"""
@@ -108,25 +110,30 @@ class Trust:
 
     def operators(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
         """Untrusted operators among those that ``names`` may mean, as ``schema.operator``."""
-        return self._untrusted(names, path, self._catalog.operators_named)
+        return _visible(names, path, self._operators)
 
     def types(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
         """Types among those that ``names`` may mean whose conversions or checks run untrusted code."""
-        return self._untrusted(names, path, self._catalog.types_named)
+        return _visible(names, path, self._types)
 
     def _untrusted(
-        self,
-        names: Iterable[QualifiedName],
-        path: tuple[str, ...],
-        index: Mapping[str, tuple[Operator, ...]] | Mapping[str, tuple[Type, ...]],
-    ) -> list[str]:
-        refused = set()
-        for name in names:
-            for found in index.get(name.name, ()):
-                visible = found.schema == name.schema if name.schema is not None else found.schema in path
-                if visible and self.oids(found.functions):
-                    refused.add(f"{found.schema}.{found.name}")
-        return sorted(refused)
+        self, index: Mapping[str, tuple[Operator, ...]] | Mapping[str, tuple[Type, ...]]
+    ) -> dict[str, frozenset[str]]:
+        """Name -> schemas in which it stands for something whose functions are not all trusted. Mostly empty."""
+        found = {
+            name: frozenset(item.schema for item in items if item.functions and self.oids(item.functions))
+            for name, items in index.items()
+        }
+        return {name: schemas for name, schemas in found.items() if schemas}
+
+
+def _visible(names: Iterable[QualifiedName], path: tuple[str, ...], index: Mapping[str, frozenset[str]]) -> list[str]:
+    refused = set()
+    for name in names:
+        schemas = index.get(name.name, frozenset())
+        reachable = schemas & ({name.schema} if name.schema is not None else set(path))
+        refused |= {f"{schema}.{name.name}" for schema in reachable}
+    return sorted(refused)
 
 
 def _takes(function: Function, arguments: int | None) -> bool:
