@@ -79,8 +79,10 @@ CASES = [
     (
         policy(PHONE, rules=(rule(Outcome.MASK, named("year")),)),
         [
-            "error: mask-type: public.people.phone is of type pg_catalog.text, "
-            + "and its mask of rule r is year: year is for dates and timestamps"
+            (
+                "error: mask-type: public.people.phone is of type pg_catalog.text, "
+                "and its mask of rule r is year: year is for dates and timestamps"
+            )
         ],
     ),
     (policy(PHONE, rules=(rule(Outcome.MASK, named("year"), frozenset({"other"})),)), []),
@@ -118,8 +120,10 @@ CASES = [
             },
         ),
         [
-            "error: mask-type: public.people.salary is of type pg_catalog.int8, "
-            + "and its mask is email: email is for text",
+            (
+                "error: mask-type: public.people.salary is of type pg_catalog.int8, "
+                "and its mask is email: email is for text"
+            ),
             "note: missing-column: public.people has no column gone",
             "note: missing-column: public.people has no column key",
             "note: missing-column: public.people has no column status",
