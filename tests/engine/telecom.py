@@ -48,7 +48,7 @@ def relation(oid: int, full: str, columns: str, *unique: str, kind: str = "r", *
                 collation=None,
             )
         )
-    return Relation(oid, schema, name, kind, tuple(made), unique_keys=tuple((key,) for key in unique), **more)  # type: ignore[arg-type]
+    return Relation(oid, schema, name, kind, tuple(made), unique_keys=tuple((key,) for key in unique), **more)  # type: ignore[arg-type]  # tests name the fields they need
 
 
 RELATIONS = (
