@@ -119,6 +119,8 @@ class Reaches:
 
     def of(self, oid: int) -> dict[Access, Reach]:
         """The reach of each access to the relation; accesses that reach nothing are there too, with an empty one."""
+        if oid not in self._tables:
+            return _NOWHERE  # indexes, sequences and composite types: nothing hangs on them
         closed = {access: self._close(_Node(oid, access, stored=False)) for access in Access}
         return _NOWHERE if all(reach is _EMPTY for reach in closed.values()) else closed
 
