@@ -60,7 +60,7 @@ def policy(*columns: ColumnPolicy, table: str = "people", **more: object) -> Pol
         "purposes": {},
         "roles": {},
     }
-    return Policy(**(fields | more))  # type: ignore[arg-type]
+    return Policy(**(fields | more))  # type: ignore[arg-type]  # a table of cases names any field
 
 
 def rule(effect: Outcome, mask: Mask | None = None, categories: frozenset[str] | None = None) -> Rule:
