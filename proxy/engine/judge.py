@@ -6,7 +6,6 @@ closed world (which no purpose could change), then what exists, then the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.engine.closed_world import check_kind, check_names
@@ -64,18 +63,13 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
             tag=facts.tag,
             normalized=facts.normalized,
             fingerprint=facts.fingerprint,
-            purpose=_quiet_purpose(facts, state),
+            purpose=state.purpose(facts.purpose),
             columns=columns if number == index else (),
         )
         for number, facts in enumerate(texts)
     )
     permanent = not isinstance(refused, PolicyRefused)
     return Verdict(query, statements, refusal=refused.refusal, permanent=permanent)
-
-
-def _quiet_purpose(facts: Facts, state: SessionState) -> str | None:
-    """The purpose as it was declared, for the audit of what is refused anyway."""
-    return facts.purpose or state.context.settings.get("consentry.purpose") or None
 
 
 def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
@@ -85,21 +79,21 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     _check_readers(facts, classified=bool(classified), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
         _check_execute(facts, state, grounds)
-    if facts.purpose is not None:
-        # A purpose that is not granted is refused where it is declared, whatever for.
-        _as_policy(lambda: state.purpose(facts.purpose))
+    purpose = state.purpose(facts.purpose)
     if not classified or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
-        purpose = _quiet_purpose(facts, state) or (state.role.default_purpose if state.role else None)
+        if facts.purpose is not None:
+            # A purpose that is not granted is refused where it is declared, whatever for.
+            _check_purpose(facts, state)
         return _Judged(_verdict(facts, state, "pass", purpose, Reading()), Reading())
     state.must_be_known()
-    purpose = _as_policy(lambda: state.purpose(facts.purpose))
     reading = read(facts, classified, state, purpose, grounds)
+    _check_purpose(facts, state)
     return _Judged(_verdict(facts, state, "mask" if reading.masked else "allow", purpose, reading), reading)
 
 
-def _as_policy(ask: Callable[[], str | None]) -> str | None:
+def _check_purpose(facts: Facts, state: SessionState) -> None:
     try:
-        return ask()
+        state.check_purpose(facts.purpose)
     except Refused as refused:
         raise PolicyRefused(refused.refusal) from None
 

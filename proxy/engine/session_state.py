@@ -54,16 +54,20 @@ class SessionState:
     def purpose(self, comment: str | None) -> str | None:
         """The purpose in force: the statement's comment, else the setting, else the role's default; None if none.
 
-        Raises Refused (42501) if it is declared in a way that is closed to the role, or not granted to it.
+        It may be one that is not granted: the decision on each column says so.
         """
         declared = comment or self.context.settings.get("consentry.purpose") or None
+        if declared is not None:
+            return declared
+        return None if self.role is None else self.role.default_purpose
+
+    def check_purpose(self, comment: str | None) -> None:
+        """Raises Refused (42501) if the purpose in force is not granted, or was declared in a way that is closed."""
+        declared = self.context.settings.get("consentry.purpose") or None
         if comment is not None:
             self.check_declared(comment, "comment")
         elif declared is not None:
             self.check_declared(declared, self.context.purpose_source or "setting")
-        if declared is not None:
-            return declared
-        return None if self.role is None else self.role.default_purpose
 
     def check_declared(self, purpose: str, source: str) -> None:
         """Raises Refused (42501) unless the role may declare ``purpose`` by ``source`` (startup, setting, comment)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from proxy.catalog.model import Access, Catalog, Column, Function, Reach, Relation
 from proxy.engine import ConsentEngine
@@ -25,7 +27,7 @@ _TYPES = {
 }
 
 
-def relation(oid: int, full: str, columns: str, *unique: str, kind: str = "r", **more: object) -> Relation:
+def relation(oid: int, full: str, columns: str, *unique: str, kind: str = "r", **more: Any) -> Relation:
     """``columns``: ``name type, …`` with the types above."""
     schema, name = full.split(".")
     made = []
@@ -48,7 +50,8 @@ def relation(oid: int, full: str, columns: str, *unique: str, kind: str = "r", *
                 collation=None,
             )
         )
-    return Relation(oid, schema, name, kind, tuple(made), unique_keys=tuple((key,) for key in unique), **more)  # type: ignore[arg-type]  # tests name the fields they need
+    base = Relation(oid, schema, name, kind, tuple(made), unique_keys=tuple((key,) for key in unique))
+    return replace(base, **more)
 
 
 RELATIONS = (
