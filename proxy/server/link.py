@@ -31,6 +31,7 @@ class _Side(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.full = False
         self.ended = False
+        self.gone = False
         self._reading = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,7 +42,6 @@ class _Side(asyncio.Protocol):
     def write(self, pieces: list[bytes]) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        pieces.clear()
 
     def read(self, wanted: bool) -> None:
         """Reads the socket, or leaves it to fill up."""
@@ -89,6 +89,7 @@ class _Client(_Side):
         self._link.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self.gone = True
         self._link.client_closed()
 
 
@@ -110,13 +111,13 @@ class _Upstream(_Side):
         self._link.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._link.session.upstream_lost()
-        self._link.flush()
+        self.gone = True
+        self._link.upstream_closed()
 
 
 class Link:
     """Carries out what the session wants. ``opened`` says whether there is room for this link; ``closed`` is called
-    when the client's connection is gone.
+    when nothing of it is left.
     """
 
     def __init__(
@@ -142,23 +143,22 @@ class Link:
         keep_alive(transport)
         peer = transport.get_extra_info("peername")
         self.session = self._new_session(f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix socket")
-        if self._opened(self):
-            asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
-        else:
+        if not self._opened(self):
             self.session.turn_away()
-            self.flush()
+        asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
 
     def flush(self) -> None:
         """Writes what the session wants written, does what it wants done, and reads whom it can go on with."""
         session = self.session
         outbox = session.outbox
+        # Emptied before anything is written: a write that fills a side's buffer comes back here by pause_writing.
         if outbox.client:
-            self.client.write(outbox.client)
+            pieces, outbox.client = outbox.client, []
+            self.client.write(pieces)
         if outbox.upstream:
-            if self._upstream is None:
-                outbox.upstream.clear()
-            else:
-                self._upstream.write(outbox.upstream)
+            pieces, outbox.upstream = outbox.upstream, []
+            if self._upstream is not None:
+                self._upstream.write(pieces)
         if outbox.commands:
             commands, outbox.commands = outbox.commands, []
             for command in commands:
@@ -174,7 +174,17 @@ class Link:
         self.session.client_closed()
         self.flush()
         self._close_upstream()
-        self._closed(self)
+        self._end_if_over()
+
+    def upstream_closed(self) -> None:
+        """The upstream's connection is gone, or was closed from here."""
+        self.session.upstream_lost()
+        self.flush()
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self.client.gone and not self._tasks and (self._upstream is None or self._upstream.gone):
+            self._closed(self)
 
     def abort(self) -> None:
         """Drops both connections, whatever has not been written."""
@@ -203,7 +213,11 @@ class Link:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._end_if_over()
 
     async def _connect(self) -> None:
         try:

@@ -62,7 +62,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """Clients that are connected."""
+        """Links that have not come to their end."""
         return len(self._links)
 
     async def start(self) -> None:

@@ -86,6 +86,7 @@ class Events:
     def abandon(self, run: Run, sqlstate: str | None, rows: int | None = None) -> None:
         """The text goes no further: the statement under way failed (or its portal closed), the rest never ran."""
         duration = (self._clock() - run.started) * 1000
+        rows = rows or None
         while run.open:
             event = run.events[run.done]
             run.done += 1

@@ -111,8 +111,8 @@ class Session:
         self._guarded(lambda: self._end(None))
 
     def turn_away(self) -> None:
-        """There are as many sessions as there may be."""
-        self._guarded(lambda: _fail(SessionOver("53300", "sorry, too many clients already")))
+        """There are as many sessions as there may be: refuse this one when it asks to log in."""
+        self._startup.full = True
 
     # --- upstream -----------------------------------------------------------------------------------------------------
 

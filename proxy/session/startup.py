@@ -66,6 +66,7 @@ class Startup:
         self.database = ""
         self.start: dict[str, str] = {}
         self.ready = b""
+        self.full = False
         self.upstream_ending: str | None = None
         self._engine = engine
         self._policy = policy
@@ -117,6 +118,8 @@ class Startup:
             raise SessionOver(
                 FEATURE_NOT_SUPPORTED, f"unsupported frontend protocol {major}.{minor}: server supports 3.0"
             )
+        if self.full:
+            raise SessionOver("53300", "sorry, too many clients already")
         self.parameters = startup.read_parameters(packet)
         judged = self._engine.check_startup(self.parameters, self._policy)
         if isinstance(judged, Refusal):
