@@ -70,10 +70,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """SQL PREPARE: ``name`` now stands for ``text`` (the statement after AS)."""
+    """SQL PREPARE: ``name`` now stands for ``text`` (the statement after AS). ``sent``: what went upstream for it, if
+    that was another text.
+    """
 
     name: str
     text: str
+    sent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ class Context:
     """A ``ChangeCatalog(code=True)`` completed in the transaction under way."""
     overlay: Mapping[tuple[str, str], Relation | None] = field(default_factory=dict)
     prepared: Mapping[str, str] = field(default_factory=dict)
+    prepared_sent: Mapping[str, str] = field(default_factory=dict)
+    """What the upstream has under the name, where that is another text than the client's."""
 
 
 class Decisions(Protocol):
@@ -241,6 +246,9 @@ class Verdict:
     permanent: bool = False
     edits: tuple[tuple[int, int, int], ...] = ()
     """(character offset in ``text``, characters there, characters of the client's text they stand for), ascending."""
+
+    secured: bool = False
+    """Something of it runs over secured relations: errors and notices are told without what may quote base rows."""
 
     @property
     def rewritten(self) -> bool:

@@ -57,6 +57,8 @@ class RowConditions:
     table: TablePolicy
     subject: str | None
     """The session's ``consentry.subject``: ``kind:key`` or ``key``."""
+    inline: bool = False
+    """Conditions are subqueries in the select list, not joins: a row lock could not cross those."""
     _joins: list[Callable[[], str]] = field(default_factory=list)
     _wanted: dict[str, dict[str, str]] = field(default_factory=dict)
     _keys: dict[Name, str] = field(default_factory=dict)
@@ -116,6 +118,13 @@ class RowConditions:
             onward = SubjectLink(link.kind, key=kind.key)
         else:
             return None
+        if self.inline:
+            source = qualified(*via.table)
+            where = f"v{depth}.{identifier(via.key)} {_EQUAL} {alias}.{identifier(via.column)}"
+            onward_key = self._follow(parent, f"v{depth}", onward, depth + 1)
+            if onward_key is None:
+                return None
+            return f"(SELECT {onward_key[0]} FROM {source} AS v{depth} WHERE {where})", onward_key[1]
         joined = self._keys.get(via.table)
         if joined is None:
             joined = self._keys[via.table] = f"v{len(self._keys)}"
@@ -179,7 +188,7 @@ class RowConditions:
         source = self.catalog.relation(name.schema, name.relation)
         if subject is None or source is None or source.column(key) is None:
             return FALSE
-        if (key,) not in source.unique_keys:
+        if self.inline or (key,) not in source.unique_keys:
             return self._all_rows_of(name, key, subject[0], test)
         alias = self._made.get((name, key))
         if alias is None:
@@ -190,6 +199,9 @@ class RowConditions:
 
     def _all_rows_of(self, name: Name, key: str, subject: str, test: Callable[[str], str]) -> str:
         inner = f"({test('r')}) IS TRUE"
+        if self.inline:
+            rows = f"FROM {qualified(*name)} AS r WHERE r.{identifier(key)} {_EQUAL} {subject}"
+            return f"(SELECT pg_catalog.bool_and({inner}) {rows})"
         alias = self._made.get((name, key, inner))
         if alias is None:
             alias = self._made[name, key, inner] = f"a{len(self._made)}"
@@ -209,27 +221,27 @@ class RowConditions:
         in_force = self._in_force(source, relation, condition)
         if in_force is None:
             return FALSE
+        if condition.express and source.express is None:
+            return FALSE
+        if condition.express and source.express is not None:
+            in_force = f"{in_force} AND k.{identifier(source.express)} IS TRUE"
+        rows = (
+            f"FROM {qualified(*source.table)} AS k WHERE k.{identifier(source.subject)} {_EQUAL} {subject[0]}"
+            f" AND {self._for_purpose(source, relation, condition.purpose)}"
+        )
+        if self.inline:
+            return f"(SELECT pg_catalog.bool_or({in_force}) {rows})"
         key = ("consent", condition.purpose, condition.notice_version)
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = f"c{len(self._made)}"
-            wanted: dict[str, str] = {}
-            rows = (
-                f"FROM {qualified(*source.table)} AS k WHERE k.{identifier(source.subject)} {_EQUAL} {subject[0]}"
-                f" AND {self._for_purpose(source, relation, condition.purpose)}"
-            )
-            self._wanted[made] = wanted
+            wanted = self._wanted[made] = {}
             self._joins.append(
                 lambda: f"LEFT JOIN LATERAL (SELECT {', '.join(wanted.values())} {rows}) AS {made} ON true"
             )
-        if not condition.express:
-            self._wanted[made]["plain"] = f"pg_catalog.bool_or({in_force}) AS plain"
-            return f"{made}.plain"
-        if source.express is None:
-            return FALSE
-        express = f"k.{identifier(source.express)} IS TRUE"
-        self._wanted[made]["express"] = f"pg_catalog.bool_or({in_force} AND {express}) AS express"
-        return f"{made}.express"
+        column = "express" if condition.express else "plain"
+        self._wanted[made][column] = f"pg_catalog.bool_or({in_force}) AS {column}"
+        return f"{made}.{column}"
 
     def _for_purpose(self, source: ConsentSource, relation: Relation, purpose: str) -> str:
         column = relation.column(source.purpose)

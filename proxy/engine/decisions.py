@@ -185,4 +185,5 @@ def _key(context: Context) -> tuple[object, ...]:
         context.uncommitted_code,
         frozenset((key, relation is None) for key, relation in context.overlay.items()),
         frozenset(context.prepared.items()),
+        frozenset(context.prepared_sent.items()),
     )

@@ -6,7 +6,7 @@ closed world (which no purpose could change), then what exists, then the policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.grounds import Grounds
@@ -14,13 +14,13 @@ from proxy.engine.reading import Reading, read
 from proxy.engine.refusals import PolicyRefused, unsupported
 from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
-from proxy.errors import Refusal, Refused
+from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.proof import prove
 from proxy.sql.reader import disagreement
-from proxy.sql.splice import apply
+from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
-from proxy.verdict import Kind, StatementVerdict, Verdict
+from proxy.verdict import Effect, Kind, Prepare, StatementVerdict, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class _Judged:
 
     verdict: StatementVerdict
     reading: Reading
+    secured: bool = False
 
 
 def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: Grounds) -> Verdict:
@@ -44,14 +45,14 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
     statements = tuple(one.verdict for one in judged)
     edits = [edit for one in judged for edit in one.reading.edits]
     if not edits:
-        return Verdict(query, statements)
+        return Verdict(query, statements, secured=any(one.secured for one in judged))
     text, positions = apply(query, list(edits))
-    secured = {key: value for one in judged for key, value in one.reading.secured.items()}
+    replacements = {key: node for one in judged for key, node in one.reading.replacements.items()}
     try:
-        prove([facts.statement for facts in texts], secured, text)
+        prove([facts.statement for facts in texts], replacements, text)
     except Refused as refused:
         return _refused(query, texts, 0, refused, state)
-    return Verdict(text, statements, edits=positions)
+    return Verdict(text, statements, edits=positions, secured=True)
 
 
 def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refused, state: SessionState) -> Verdict:
@@ -78,7 +79,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     classified = resolve(facts, state, grounds)
     _check_readers(facts, classified=bool(classified), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
-        _check_execute(facts, state, grounds)
+        return _execute(facts, state, grounds)
     purpose = state.purpose(facts.purpose)
     if not classified or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
         if facts.purpose is not None:
@@ -88,7 +89,21 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     state.must_be_known()
     reading = read(facts, classified, state, purpose, grounds)
     _check_purpose(facts, state)
-    return _Judged(_verdict(facts, state, "mask" if reading.masked else "allow", purpose, reading), reading)
+    verdict = _verdict(facts, state, "mask" if reading.masked else "allow", purpose, reading)
+    if facts.statement.kind == "PrepareStmt":
+        effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
+        verdict = replace(verdict, effects=effects)
+    return _Judged(verdict, reading, secured=bool(reading.edits))
+
+
+def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:
+    """A PREPARE with what the upstream will have under its name."""
+    if not isinstance(effect, Prepare) or not reading.edits:
+        return effect
+    start = next(token.end for token in facts.tokens if token.kind == "AS")
+    shifted = [Edit(edit.start - start, edit.end - start, edit.replacement) for edit in reading.edits]
+    text, _ = apply(facts.query[start : facts.tokens[-1].end], shifted)
+    return replace(effect, sent=text.decode().strip())
 
 
 def _check_purpose(facts: Facts, state: SessionState) -> None:
@@ -124,17 +139,27 @@ def _check_readers(facts: Facts, *, classified: bool, grounds: Grounds) -> None:
         )
 
 
-def _check_execute(facts: Facts, state: SessionState, grounds: Grounds) -> None:
-    """EXECUTE runs a statement that was prepared earlier: it is judged again, as the session is now."""
+def _execute(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
+    """EXECUTE runs a statement that was prepared earlier: it is judged again, as the session is now.
+
+    The upstream has the text of then. Where that is not the text of now, the statement must be prepared again.
+    """
     name = facts.statement.node["name"]
     text = state.context.prepared.get(name)
     if text is None:
         raise Refused(Refusal("26000", f'prepared statement "{name}" does not exist'))
-    verdict = grounds.authorize(text.encode(), state)
+    _check_purpose(facts, state)
+    verdict = grounds.authorize(text.encode(), state.declaring(facts.purpose))
     if verdict.refusal is not None:
-        raise PolicyRefused(verdict.refusal)
-    if verdict.rewritten or any(statement.kind != "pass" for statement in verdict.statements):
-        raise unsupported(
-            f'EXECUTE of "{name}", which reads personal information, is not available yet',
-            way_out="Send the statement itself, or prepare it by the driver (protocol level).",
+        raise PolicyRefused(verdict.refusal, tuple(use for one in verdict.statements for use in one.columns))
+    if verdict.text.decode() != state.context.prepared_sent.get(name, text):
+        raise PolicyRefused(
+            Refusal(
+                FEATURE_NOT_SUPPORTED,
+                f'consentry: "{name}" was prepared when the session stood otherwise towards the policy',
+                hint="PREPARE it again, or prepare it by the driver (protocol level).",
+            )
         )
+    [inner] = verdict.statements
+    judged = replace(inner, tag=facts.tag, normalized=facts.normalized, fingerprint=facts.fingerprint, effects=())
+    return _Judged(judged, Reading(), secured=verdict.secured)

@@ -31,6 +31,7 @@ class Viewer:
     purpose: str | None
     subject: str | None
     now: datetime
+    use: Use = Use.READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Sight:
     relation: Relation
     table: TablePolicy
     decisions: dict[str, Decision]
+    use: Use
 
     @property
     def unrestricted(self) -> bool:
@@ -49,7 +51,7 @@ class Sight:
     def uses(self, columns: frozenset[str]) -> tuple[ColumnUse, ...]:
         """What the audit says of the classified ones among ``columns``."""
         return tuple(
-            _use(f"{self.relation.schema}.{self.relation.name}.{name}", decision)
+            _use(f"{self.relation.schema}.{self.relation.name}.{name}", decision, self.use)
             for name, decision in self.decisions.items()
             if name in columns
         )
@@ -62,24 +64,39 @@ def look(viewer: Viewer, relation: Relation, table: TablePolicy) -> Sight:
         table,
         {
             column.name: decide(
-                viewer.policy, viewer.role, viewer.purpose, Use.READ, table.name, column.name, viewer.now
+                viewer.policy, viewer.role, viewer.purpose, viewer.use, table.name, column.name, viewer.now
             )
             for column in relation.columns
             if column.name in table.columns
         },
+        viewer.use,
     )
 
 
-def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[str], only: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a reference asks of a secured relation beside its columns: ONLY, TABLESAMPLE (its text), system columns, and
+    whether its rows may be locked (then no condition may be a join).
+    """
+
+    only: bool = False
+    sample: str = ""
+    system: tuple[str, ...] = ()
+    lockable: bool = False
+
+
+def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[str], shape: Shape) -> str:
     """The secured relation as a parenthesised SELECT, with the columns in ``needed`` and NULL for the others."""
     relation = sight.relation
-    rows = RowConditions(viewer.policy, catalog, relation, sight.table, viewer.subject)
-    columns = ", ".join(
+    rows = RowConditions(viewer.policy, catalog, relation, sight.table, viewer.subject, inline=shape.lockable)
+    cells = [
         f"{_cell(rows, column, sight.decisions.get(column.name), column.name in needed)} AS {identifier(column.name)}"
         for column in relation.columns
-    )
+    ]
+    columns = ", ".join([*cells, *(f"{BASE}.{name} AS {name}" for name in shape.system)])
     where = _kept_rows(rows, sight)
-    source = f"{'ONLY ' if only else ''}{qualified(relation.schema, relation.name)} AS {BASE}"
+    only = "ONLY " if shape.only else ""
+    source = f"{only}{qualified(relation.schema, relation.name)} AS {BASE}{shape.sample}"
     joined = " ".join([source, *rows.joins])
     return f"(SELECT {columns} FROM {joined}{where})"
 
@@ -124,13 +141,13 @@ def _unrestricted(decision: Decision) -> bool:
     return decision.outcome is Outcome.ALLOW and not decision.conditions
 
 
-def _use(column: str, decision: Decision) -> ColumnUse:
+def _use(column: str, decision: Decision, use: Use) -> ColumnUse:
     worst = max(decision.outcome, decision.failed) if decision.conditions else decision.outcome
     return ColumnUse(
         column=column,
         category=decision.category,
         sensitivity=decision.sensitivity.name.lower(),
-        use=Use.READ.value,
+        use=use.value,
         decision=worst.name.lower(),
         reasons=decision.reasons,
         rule=decision.rule,

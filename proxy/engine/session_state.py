@@ -61,6 +61,13 @@ class SessionState:
             return declared
         return None if self.role is None else self.role.default_purpose
 
+    def declaring(self, comment: str | None) -> SessionState:
+        """The state as if the comment's purpose were set."""
+        if comment is None:
+            return self
+        settings = {**self.context.settings, "consentry.purpose": comment}
+        return replace(self, context=replace(self.context, settings=settings))
+
     def check_purpose(self, comment: str | None) -> None:
         """Raises Refused (42501) if the purpose in force is not granted, or was declared in a way that is closed."""
         declared = self.context.settings.get("consentry.purpose") or None
@@ -118,8 +125,11 @@ class SessionState:
                 return self._with_overlay({(place, name): Relation(0, place, name, "r", temporary=temporary)})
             case DropRelation(schema=schema, name=name):
                 return self._with_overlay({(schema or TEMPORARY, name): None})
-            case Prepare(name=name, text=text):
-                return replace(self, context=replace(context, prepared={**context.prepared, name: text}))
+            case Prepare(name=name, text=text, sent=sent):
+                others = {other: one for other, one in context.prepared_sent.items() if other != name}
+                known = {**others, name: sent} if sent is not None else others
+                prepared = {**context.prepared, name: text}
+                return replace(self, context=replace(context, prepared=prepared, prepared_sent=known))
             case Deallocate():
                 return replace(self, unforeseen="DEALLOCATE stands before it")
             case Commit() | Rollback() | RollbackTo() if context.dirty or context.settings != context.start:

@@ -10,7 +10,7 @@ from proxy.session.dialogue import Dialogue
 from proxy.session.reasons import SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
-from proxy.verdict import Deallocate, DiscardAll, Effect, Prepare, StatementVerdict
+from proxy.verdict import Deallocate, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
 
@@ -152,8 +152,9 @@ class Answers:
         dialogue = self._dialogue
         for effect in effects:
             match effect:
-                case Prepare(name, text):
-                    dialogue.statements.put(name.encode(), Statement(text.encode(), None))
+                case Prepare(name, text, sent):
+                    rewritten = None if sent is None else Verdict(sent.encode(), (), secured=True)
+                    dialogue.statements.put(name.encode(), Statement(text.encode(), None, rewritten))
                 case Deallocate(None) | DiscardAll():
                     dialogue.statements.clear(keep=b"")
                     unnamed = dialogue.statements.confirmed().get(b"")
@@ -219,13 +220,13 @@ class Answers:
     def _shown(fields: Fields, head: Reply) -> bytes | None:
         if head.refused is not None and fields.get("C") == head.expected:
             return errors.of_refusal(head.refused, fields)
-        if head.verdict is not None and head.verdict.rewritten:
+        if head.verdict is not None and head.verdict.secured:
             return backend.error_response(errors.scrubbed(fields, head.verdict))
         return None
 
     def _notice(self, whole: bytes) -> bytes | None:
         head = self._dialogue.replies.head
-        if head is None or head.verdict is None or not head.verdict.rewritten:
+        if head is None or head.verdict is None or not head.verdict.secured:
             return None
         return backend.notice_response(errors.scrubbed(backend.read_fields(whole), head.verdict))
 

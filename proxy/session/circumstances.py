@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
@@ -38,6 +38,13 @@ class CatalogSource(Protocol):
         ...
 
 
+class Prepared(NamedTuple):
+    """What SQL EXECUTE may name: the client's texts, and by the same names what was sent where that is another."""
+
+    texts: Mapping[str, str]
+    sent: Mapping[str, str]
+
+
 class Circumstances:
     """Decides texts in the session's present context. Never raises for a text: an error while deciding is a refusal."""
 
@@ -49,7 +56,7 @@ class Circumstances:
         database: str,
         role: str,
         transaction: Transaction,
-        prepared: Callable[[], Mapping[str, str]],
+        prepared: Callable[[], Prepared],
         fault: Callable[[BaseException], None],
     ) -> None:
         self._engine = engine
@@ -89,7 +96,7 @@ class Circumstances:
             return refused(text, DECIDING_FAILED)
         return verdict
 
-    def context(self, prepared: Mapping[str, str] | None = None) -> Context:
+    def context(self, prepared: Prepared | None = None) -> Context:
         """The session as it is now, under the policy and catalog last looked at."""
         settings = self._transaction.settings
         current = settings.current()
@@ -105,7 +112,8 @@ class Circumstances:
             dirty=settings.dirty,
             uncommitted_code=self._transaction.uncommitted_code,
             overlay=self._transaction.overlay.relations(),
-            prepared=prepared or {},
+            prepared={} if prepared is None else prepared.texts,
+            prepared_sent={} if prepared is None else prepared.sent,
         )
 
     def _renew(self) -> Decisions:
@@ -123,7 +131,7 @@ class Circumstances:
     def _with_prepared(self, verdict: Verdict, text: bytes) -> Verdict:
         """SQL EXECUTE depends on what its name stands for; nothing else does, so other contexts leave that out."""
         prepared = self._prepared()
-        if not prepared:
+        if not prepared.texts:
             return verdict
         decisions = self._engine.decisions(self.context(prepared))
         return decisions.known.get(text) or decisions.authorize(text)

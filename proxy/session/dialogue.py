@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.errors import Refusal
-from proxy.session.circumstances import Circumstances, refused
+from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
 from proxy.session.names import Names
 from proxy.session.outbox import Fault, LoadCatalog, Outbox
@@ -50,13 +50,17 @@ class Dialogue:
         """A name that no statement and no portal has."""
         return self.private + b"refused"
 
-    def prepared(self) -> dict[str, str]:
+    def prepared(self) -> Prepared:
         """What SQL EXECUTE may name."""
-        return {
-            name.decode("utf-8", "replace"): statement.text.decode("utf-8", "replace")
+        named = {
+            name.decode("utf-8", "replace"): statement
             for name, statement in self.statements.confirmed().items()
             if name
         }
+        return Prepared(
+            {name: statement.text.decode("utf-8", "replace") for name, statement in named.items()},
+            {name: one.sent.decode("utf-8", "replace") for name, one in named.items() if one.sent != one.text},
+        )
 
     def audited(self, verdict: Verdict) -> tuple[Verdict, Run | None]:
         """Has the audit write that ``verdict`` is about to run. If it cannot, the verdict is a refusal."""

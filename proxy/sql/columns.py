@@ -20,15 +20,20 @@ SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 class ColumnNeeds:
     """What the text asks of one relation. ``every``: ``*``, a whole row, NATURAL, or a column alias list.
 
-    ``whole_row``: location of a reference to the row itself, None if there is none. ``qualified``: location of a
-    ``schema.table.column`` reference. ``system``: location of a system column that may be this relation's.
+    ``star``: some ``*`` may be this relation's. ``natural``: it may stand in a NATURAL join. ``joined``: ``*`` or a
+    whole row of a join, whose columns are renamed.
+    ``whole_rows``: select-list items that are the row itself, as (ResTarget, ColumnRef) nodes. ``qualified``: ColumnRef
+    nodes of ``schema.table.column`` form. ``system``: system columns that may be this relation's.
     """
 
     names: frozenset[str]
     every: bool
-    whole_row: int | None
-    qualified: int | None
-    system: int | None
+    star: bool
+    natural: bool
+    joined: int | None
+    whole_rows: tuple[tuple[Node, Node], ...]
+    qualified: tuple[Node, ...]
+    system: frozenset[str]
 
 
 def needs(relation: RelationName) -> ColumnNeeds:
@@ -36,7 +41,16 @@ def needs(relation: RelationName) -> ColumnNeeds:
     assert relation.level is not None, "only relations in a FROM are asked for columns"  # noqa: S101 - programming error
     scan = _Scan(relation, relation.level)
     scan.run()
-    return ColumnNeeds(frozenset(scan.names), scan.every, scan.whole_row, scan.qualified, scan.system)
+    return ColumnNeeds(
+        names=frozenset(scan.names),
+        every=scan.every,
+        star=scan.star,
+        natural=scan.natural,
+        joined=scan.joined,
+        whole_rows=tuple(scan.whole_rows),
+        qualified=tuple(scan.qualified),
+        system=frozenset(scan.names & SYSTEM_COLUMNS),
+    )
 
 
 class _Scan:
@@ -45,17 +59,21 @@ class _Scan:
         self.level = level
         self.names: set[str] = set()
         self.every = relation.renames_columns
-        self.whole_row: int | None = None
-        self.qualified: int | None = None
-        self.system: int | None = None
+        self.star = self.natural = False
+        self.joined: int | None = None
+        self.whole_rows: list[tuple[Node, Node]] = []
+        self.qualified: list[Node] = []
         self.others, self.joins = _aliases(relation, level)
 
     def run(self) -> None:
         for key, node in nodes(self.level):
             if key == "ColumnRef":
                 self._reference(node)
+            elif key == "ResTarget":
+                self._item(node)
             elif key == "JoinExpr":
-                self.every |= bool(node.get("isNatural")) or "colnames" in node.get("alias", {})
+                self.natural |= bool(node.get("isNatural"))
+                self.every |= self.natural or "colnames" in node.get("alias", {})
                 self.names.update(strings(node.get("usingClause")))
             elif key == "A_Indirection":
                 self.names.update(strings(node.get("indirection")))
@@ -64,28 +82,29 @@ class _Scan:
                 # column(row) is another way to write row.column
                 self.names.add((strings(node.get("funcname")) or ("",))[-1])
 
+    def _item(self, item: Node) -> None:
+        """A select-list item that is nothing but the row: its type would show that the row is not the table's own."""
+        reference = item.get("val", {}).get("ColumnRef") if isinstance(item.get("val"), dict) else None
+        if reference is not None and strings(reference.get("fields")) == (self.relation.visible_name,):
+            self.whole_rows.append((item, reference))
+
     def _reference(self, node: Node) -> None:
         fields = node.get("fields", [])
         parts = strings(fields)
         star = "A_Star" in fields[-1]
-        location = int(node.get("location", 0))
         qualifier = parts[-1] if star and parts else parts[-2] if len(parts) > 1 else None
-        mine = self.relation.visible_name
-        if not star and len(parts) == 1 and (parts[0] == mine or parts[0] in self.joins):
-            self.whole_row, self.every = location, True
+        if not star and len(parts) == 1 and parts[0] == self.relation.visible_name:
+            self.every = True
+        if (qualifier if star else parts[0] if len(parts) == 1 else None) in self.joins:
+            self.every, self.joined = True, int(node.get("location", 0))
         if not self._may_be_mine(qualifier):
             return
         if len(parts) - (not star) > 1:
-            self.qualified = location
+            self.qualified.append(node)
         if star:
-            self.every = True
+            self.every = self.star = True
             return
-        self.names.add(parts[-1])
-        if parts[-1] in SYSTEM_COLUMNS:
-            self.system = location
-        if len(parts) > 1:
-            # (alias.column).field may also be read as schema-less alias.column: both names are kept
-            self.names.update(parts[1:])
+        self.names.update(parts[-2:])
 
     def _may_be_mine(self, qualifier: str | None) -> bool:
         if qualifier is None or qualifier == self.relation.visible_name or qualifier in self.joins:

@@ -1,4 +1,4 @@
-"""The proof that a spliced text means what was intended: its tree is the old one but for the secured relations.
+"""The proof that a spliced text means what was intended: its tree is the old one but for the intended replacements.
 
 Whatever the edits did to the text (a comment that swallows them, an alias that binds elsewhere, an operator that
 changes its arms), PostgreSQL's grammar would show it here, before anything is sent.
@@ -7,21 +7,34 @@ changes its arms), PostgreSQL's grammar would show it here, before anything is s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.grammar import Node, Statement, parse
-from proxy.sql.relations import RelationName
 from proxy.sql.tree import LOCATIONS, without_locations
 
+Replacements = Mapping[int, object]
+"""``id()`` of a node or list of the old tree -> what stands in its place in the new one, without locations.
 
-def prove(statements: list[Statement], secured: Mapping[int, tuple[RelationName, str]], text: bytes) -> None:
-    """Raises Refused (0A000) unless ``text`` parses to ``statements`` with each secured relation in its place.
+For a node that stands wrapped (``{"RangeVar": {…}}``) the key is the ``id()`` of the inner dict, and the replacement
+stands for the wrapper. A list is not replaced but added to: :class:`Inserted`.
+"""
 
-    ``secured`` maps ``id()`` of a RangeVar node to its relation and the fragment that replaced it.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """``nodes`` stand in a list after its item number ``after`` (from 0)."""
+
+    after: int
+    nodes: tuple[object, ...]
+
+
+def prove(statements: list[Statement], replacements: Replacements, text: bytes) -> None:
+    """Raises Refused (0A000) unless ``text`` parses to ``statements`` with each replacement in its place."""
     try:
-        expected = [_expected({statement.kind: statement.node}, secured) for statement in statements]
+        expected = [_expected({statement.kind: statement.node}, replacements) for statement in statements]
         found = [without_locations({statement.kind: statement.node}) for statement in parse(text)]
     except (RecursionError, Refused):
         found, expected = [], [None]
@@ -35,26 +48,40 @@ def prove(statements: list[Statement], secured: Mapping[int, tuple[RelationName,
         )
 
 
-def _expected(root: object, secured: Mapping[int, tuple[RelationName, str]]) -> object:
+def _expected(root: object, replacements: Replacements) -> object:
     if isinstance(root, list):
-        return [_expected(item, secured) for item in root]
+        items = [_expected(item, replacements) for item in root]
+        added = replacements.get(id(root))
+        if isinstance(added, Inserted):
+            items[added.after + 1 : added.after + 1] = added.nodes
+        return items
     if not isinstance(root, dict):
         return root
-    name = root.get("RangeVar")
-    if name is not None and id(name) in secured:
-        return _subselect(*secured[id(name)])
-    return {key: _expected(value, secured) for key, value in root.items() if key not in LOCATIONS}
+    if len(root) == 1:
+        [inner] = root.values()
+        if isinstance(inner, dict) and id(inner) in replacements:
+            return replacements[id(inner)]
+    return {key: _expected(value, replacements) for key, value in root.items() if key not in LOCATIONS}
 
 
-def _subselect(relation: RelationName, fragment: str) -> Node:
-    """The node that stands where the relation stood: the fragment, under the relation's visible name."""
-    alias = relation.node.get("alias") or {"aliasname": relation.name}
-    return {"RangeSubselect": {"subquery": _fragment(fragment), "alias": without_locations(alias)}}
+def subselect(fragment: str, alias: Node) -> Node:
+    """The node of ``fragment AS alias`` in a FROM; ``alias`` is an Alias node."""
+    return {"RangeSubselect": {"subquery": select(fragment), "alias": without_locations(alias)}}
+
+
+def select(fragment: str) -> object:
+    """The tree of a parenthesised SELECT, which must be exactly one."""
+    return _item(f"SELECT FROM {fragment} AS x", "fromClause")["RangeSubselect"]["subquery"]
+
+
+def target(expression: str) -> Any:
+    """The ResTarget node of one item of a select list."""
+    return _item(f"SELECT {expression}", "targetList")
 
 
 @lru_cache(maxsize=4096)
-def _fragment(fragment: str) -> object:
-    """The tree of one fragment, which must be exactly one parenthesised SELECT."""
-    [statement] = parse(f"SELECT FROM {fragment} AS x".encode())
-    [item] = statement.node["fromClause"]
-    return without_locations(item["RangeSubselect"]["subquery"])
+def _item(text: str, clause: str) -> Any:
+    """The only item of a clause of ``text``. Shared between callers, who do not change it."""
+    [statement] = parse(text.encode())
+    [item] = statement.node[clause]
+    return without_locations(item)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from proxy.sql.grammar import Node
 
 _TARGET_OF = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
-_PLACES = {"fromClause": "from", "RangeTableSample": "sample"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelationName:
     """A relation as the text names it. ``level`` is the SELECT in whose FROM it stands (None elsewhere).
 
-    ``place``: ``from``; ``sample`` (under TABLESAMPLE); ``target`` of a data-modifying statement; ``into`` (the table
+    ``place``: ``from``; ``target`` of a data-modifying statement; ``into`` (the table
     that SELECT INTO or CREATE TABLE AS makes); ``other``.
     """
 
@@ -30,6 +29,8 @@ class RelationName:
     alias: str | None
     place: str
     level: Node | None
+    sample: Node | None = None
+    """The RangeTableSample node that it stands in."""
 
     @property
     def visible_name(self) -> str:
@@ -59,6 +60,7 @@ class _Visit:
     queries: frozenset[str]
     level: Node | None
     place: str
+    sample: Node | None = None
 
 
 def relations(statement: Node, kind: str) -> list[RelationName]:
@@ -95,7 +97,7 @@ def _relation_name(visit: _Visit) -> RelationName | None:
     if place != "target" and place != "into" and schema is None and name in visit.queries:
         return None
     alias = node.get("alias", {}).get("aliasname")
-    return RelationName(node, node.get("catalogname"), schema, name, alias, place, visit.level)
+    return RelationName(node, node.get("catalogname"), schema, name, alias, place, visit.level, visit.sample)
 
 
 def _children(visit: _Visit, node: Node) -> list[_Visit]:
@@ -104,6 +106,7 @@ def _children(visit: _Visit, node: Node) -> list[_Visit]:
     queries = visit.queries
     level, place = visit.level, visit.place
     owner = visit.key
+    sample = node if owner == "RangeTableSample" else None if owner != "relation" else visit.sample
     if "limitOption" in node:  # a SelectStmt, wrapped or as an arm of a set operation
         level, place = node, "other"
     if "withClause" in node:
@@ -112,7 +115,7 @@ def _children(visit: _Visit, node: Node) -> list[_Visit]:
         if key in ("withClause", "lockedRels"):  # lockedRels are aliases
             continue
         if isinstance(value, dict | list):
-            children.append(_Visit(key, value, owner, queries, level, _PLACES.get(key, place)))
+            children.append(_Visit(key, value, owner, queries, level, "from" if key == "fromClause" else place, sample))
     return children
 
 
