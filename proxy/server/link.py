@@ -137,6 +137,7 @@ class Link:
         self._closed = closed
         self._upstream: _Upstream | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deadline: asyncio.TimerHandle | None = None
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """The client's connection is there."""
@@ -145,7 +146,7 @@ class Link:
         self.session = self._new_session(f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix socket")
         if not self._opened(self):
             self.session.turn_away()
-        asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
+        self._deadline = asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
 
     def flush(self) -> None:
         """Writes what the session wants written, does what it wants done, and reads whom it can go on with."""
@@ -184,6 +185,8 @@ class Link:
 
     def _end_if_over(self) -> None:
         if self.client.gone and not self._tasks and (self._upstream is None or self._upstream.gone):
+            if self._deadline is not None:
+                self._deadline.cancel()
             self._closed(self)
 
     def abort(self) -> None:

@@ -9,6 +9,7 @@
 ``replies``        the queue of answers that are expected
 ``dialogue``       the state that requests and answers share
 ``names``          what statement and portal names stand for while changes are in flight
+``naming``         names of relations that came or went since a statement was prepared
 ``statements``     prepared statements and portals
 ``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
 ``circumstances``  the context of verdicts, kept current

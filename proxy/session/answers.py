@@ -154,12 +154,15 @@ class Answers:
             match effect:
                 case Prepare(name, text, sent):
                     rewritten = None if sent is None else Verdict(sent.encode(), (), secured=True)
-                    dialogue.statements.put(name.encode(), Statement(text.encode(), None, rewritten))
+                    dialogue.statements.put(
+                        name.encode(), Statement(text.encode(), None, dialogue.circumstances.naming, rewritten)
+                    )
                 case Deallocate(None) | DiscardAll():
                     dialogue.statements.clear(keep=b"")
                     unnamed = dialogue.statements.confirmed().get(b"")
                     if unnamed is not None:
                         unnamed.variants.clear()
+                        unnamed.discarded.clear()
                 case Deallocate(str(name)):
                     dialogue.statements.remove(name.encode())
         dialogue.apply(effects, tag)
@@ -220,15 +223,15 @@ class Answers:
     def _shown(fields: Fields, head: Reply) -> bytes | None:
         if head.refused is not None and fields.get("C") == head.expected:
             return errors.of_refusal(head.refused, fields)
-        if head.verdict is not None and head.verdict.secured:
-            return backend.error_response(errors.scrubbed(fields, head.verdict))
+        if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
+            return backend.error_response(errors.as_shown(fields, head.verdict))
         return None
 
     def _notice(self, whole: bytes) -> bytes | None:
         head = self._dialogue.replies.head
-        if head is None or head.verdict is None or not head.verdict.secured:
+        if head is None or head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
             return None
-        return backend.notice_response(errors.scrubbed(backend.read_fields(whole), head.verdict))
+        return backend.notice_response(errors.as_shown(backend.read_fields(whole), head.verdict))
 
     def _parameter(self, whole: bytes) -> bytes | None:
         name, value = backend.read_parameter(whole)

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Final
 
 from proxy.errors import Refusal
+from proxy.session.circumstances import refused
 from proxy.session.dialogue import Dialogue
 from proxy.session.names import Unsettled
 from proxy.session.reasons import (
@@ -56,11 +57,14 @@ class Binding:
         if verdict.refusal is not None:
             return self._refused_bind(verdict, verdict.refusal)
         bound = Bound(names.statement, Reply(frontend.BIND, verdict))
-        if verdict.text != statement.sent:
+        outdated = dialogue.outdated(statement)
+        bound.before += self.close_discarded(statement)
+        if outdated or verdict.text != statement.sent:
             if statement.types is None:
                 return self._refused_bind(verdict, PREPARED_BY_SQL)
             self._use_variant(bound, statement, statement.types, verdict)
-        portal = Portal(statement, verdict)
+        circumstances, settings = dialogue.circumstances, dialogue.transaction.settings.current()
+        portal = Portal(statement, verdict, circumstances.naming, settings, circumstances.policy)
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound
 
@@ -71,7 +75,7 @@ class Binding:
             return None
         if portal is None:
             return Reply(frontend.EXECUTE, refused=no_portal(name), expected=UNDEFINED_PORTAL)
-        verdict = dialogue.circumstances.decide(portal.statement.text)
+        verdict = self._decide_bound(portal)
         if verdict.refusal is None and verdict.text != portal.verdict.text:
             return self._refused_execute(verdict, DECISION_CHANGED)
         if verdict.refusal is None and portal.run is None:
@@ -82,10 +86,25 @@ class Binding:
         barrier = verdict.has_effects and not portal.applied
         return Reply(frontend.EXECUTE, verdict, portal.run, barrier, executing=portal, limit=limit)
 
+    def _decide_bound(self, portal: Portal) -> Verdict:
+        """What a portal reads was fixed at Bind. Where names mean other relations since, the decision of then is the
+        one on what it reads, and holds while everything else is as it was."""
+        dialogue = self._dialogue
+        circumstances = dialogue.circumstances
+        verdict = circumstances.decide(portal.statement.text)
+        if not circumstances.renamed(portal.statement.text, portal.naming):
+            return verdict
+        unchanged = portal.settings == dialogue.transaction.settings.current() and portal.policy is circumstances.policy
+        return portal.verdict if unchanged else refused(portal.statement.text, DECISION_CHANGED)
+
     def close_variants(self, statement: Statement) -> list[Sent]:
         """Closes what was prepared behind the client's back for a statement that goes away."""
-        names = [variant.name for variant in statement.variants.values()]
-        statement.variants.clear()
+        statement.discard_variants()
+        return self.close_discarded(statement)
+
+    @staticmethod
+    def close_discarded(statement: Statement) -> list[Sent]:
+        names, statement.discarded = statement.discarded, []
         return [_hidden_close(name) for name in names]
 
     def _use_variant(self, bound: Bound, statement: Statement, types: bytes, verdict: Verdict) -> None:

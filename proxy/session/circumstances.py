@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.policy.model import Policy
+from proxy.session.naming import Naming, Shadows
 from proxy.session.reasons import DECIDING_FAILED, not_utf8
 from proxy.session.transaction import Transaction
 from proxy.verdict import Context, Decisions, Engine, Verdict
@@ -69,8 +70,10 @@ class Circumstances:
         self._prepared = prepared
         self._fault = fault
         self._decisions: Decisions | None = None
+        self._shadows = Shadows()
         self.policy = policies.policy
         self.catalog = current(database)
+        self.naming = Naming(transaction.overlay.relations(), self.catalog.relation_names)
 
     def changed(self) -> None:
         """Settings, overlay or transaction are not what they were."""
@@ -96,6 +99,10 @@ class Circumstances:
             return refused(text, DECIDING_FAILED)
         return verdict
 
+    def renamed(self, text: bytes, then: Naming) -> bool:
+        """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""
+        return then is not self.naming and self._shadows.concern(text, then, self.naming)
+
     def context(self, prepared: Prepared | None = None) -> Context:
         """The session as it is now, under the policy and catalog last looked at."""
         settings = self._transaction.settings
@@ -119,6 +126,9 @@ class Circumstances:
     def _renew(self) -> Decisions:
         self.policy = self._policies.policy
         self.catalog = self._current(self._database)
+        overlay = self._transaction.overlay.relations()
+        if not self.naming.same(overlay, self.catalog.relation_names):
+            self.naming = Naming(overlay, self.catalog.relation_names)
         self._decisions = self._engine.decisions(self.context())
         return self._decisions
 

@@ -51,16 +51,24 @@ class Dialogue:
         return self.private + b"refused"
 
     def prepared(self) -> Prepared:
-        """What SQL EXECUTE may name."""
+        """What SQL EXECUTE may name: not what means other relations now than its text does."""
         named = {
             name.decode("utf-8", "replace"): statement
             for name, statement in self.statements.confirmed().items()
-            if name
+            if name and not self.outdated(statement)
         }
         return Prepared(
             {name: statement.text.decode("utf-8", "replace") for name, statement in named.items()},
             {name: one.sent.decode("utf-8", "replace") for name, one in named.items() if one.sent != one.text},
         )
+
+    def outdated(self, statement: Statement) -> bool:
+        """What the upstream has under the client's name means other relations now than the text does."""
+        if self.circumstances.renamed(statement.text, statement.naming):
+            statement.stale = True
+            statement.discard_variants()
+        statement.naming = self.circumstances.naming
+        return statement.stale
 
     def audited(self, verdict: Verdict) -> tuple[Verdict, Run | None]:
         """Has the audit write that ``verdict`` is about to run. If it cannot, the verdict is a refusal."""

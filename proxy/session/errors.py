@@ -11,9 +11,11 @@ _QUOTING = ("D", "W", "q", "p")
 """DETAIL, CONTEXT, internal query and its position: they speak of a text that the client never sent."""
 
 
-def scrubbed(fields: Fields, verdict: Verdict) -> Fields:
-    """What the upstream says of a rewritten statement: positions are the client's, nothing quotes base rows."""
-    kept = {code: value for code, value in fields.items() if code not in _QUOTING}
+def as_shown(fields: Fields, verdict: Verdict) -> Fields:
+    """What the upstream says of a text that is not quite the client's: positions are the client's, and nothing quotes
+    base rows where the text runs over secured relations."""
+    quoting = _QUOTING if verdict.secured else ()
+    kept = {code: value for code, value in fields.items() if code not in quoting}
     position = kept.get("P", "")
     if position.isdigit():
         kept["P"] = str(verdict.client_position(int(position)))

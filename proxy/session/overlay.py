@@ -74,7 +74,7 @@ class Overlay:
     def forget_committed(self) -> None:
         """The shared catalog shows what was committed of permanent relations. Only outside of a transaction that made
         or dropped some: what an open one did stays."""
-        if not self.dirty:
+        if not self.dirty and any(place[0] != TEMPORARY for place in self._names):
             self._names = {place: found for place, found in self._names.items() if place[0] == TEMPORARY}
             self._committed = self._names
 

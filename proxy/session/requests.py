@@ -171,7 +171,7 @@ class Requests:
             return True
         # Refused for now only: the client may describe its own text, which runs nothing, and ask again at Bind.
         rewritten = verdict if verdict.refusal is None and verdict.rewritten else None
-        statement = Statement(text, types, rewritten)
+        statement = Statement(text, types, dialogue.circumstances.naming, rewritten)
         if not name:
             self._release_unnamed()
         change = dialogue.statements.change(name, statement, dialogue.segment)

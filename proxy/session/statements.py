@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxy.policy.model import Policy
 from proxy.session.events import Run
+from proxy.session.naming import Naming
 from proxy.verdict import Verdict
 
 
@@ -27,25 +29,40 @@ class Statement:
     None where it has the client's.
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
+    ``naming``: the names that there were when the upstream read it. ``stale``: what it has under the client's name
+    means other relations than the text does now. ``discarded``: variants of which the same is true.
     """
 
     text: bytes
     types: bytes | None
+    naming: Naming
     rewritten: Verdict | None = None
+    stale: bool = False
     variants: dict[bytes, Variant] = field(default_factory=dict)
+    discarded: list[bytes] = field(default_factory=list)
 
     @property
     def sent(self) -> bytes:
         """What the upstream has under the client's name."""
         return self.text if self.rewritten is None else self.rewritten.text
 
+    def discard_variants(self) -> None:
+        self.discarded += [variant.name for variant in self.variants.values()]
+        self.variants.clear()
+
 
 @dataclass(slots=True, eq=False)
 class Portal:
-    """A statement bound under ``verdict``. ``rows``: handed out so far. ``applied``: its effects have been."""
+    """A statement bound under ``verdict``. ``rows``: handed out so far. ``applied``: its effects have been.
+
+    ``naming``, ``settings``, ``policy`` are those at Bind: what the portal reads was fixed then.
+    """
 
     statement: Statement
     verdict: Verdict
+    naming: Naming
+    settings: dict[str, str]
+    policy: Policy
     run: Run | None = None
     rows: int = 0
     applied: bool = False

@@ -194,6 +194,39 @@ def test_cases(client: RawClient, case: str, at_once: bool) -> None:
     assert rows(lines) == expected
 
 
+def test_a_new_relation_takes_over_a_name_in_a_prepared_statement(client: RawClient) -> None:
+    """PostgreSQL would go on reading the old one, on which nobody has decided."""
+    client.query("CREATE TABLE IF NOT EXISTS shadowed (n int); DELETE FROM shadowed; INSERT INTO shadowed VALUES (1)")
+    client.ask(prepare("s", "SELECT n FROM shadowed") + SYNC_MESSAGE)
+    client.query("PREPARE by_sql AS SELECT n FROM shadowed")
+    assert rows(client.ask(run("s") + SYNC_MESSAGE)) == ["1"]
+    client.query("CREATE TEMP TABLE unrelated (n int)")
+    assert rows(client.query("EXECUTE by_sql")) == ["1"]
+    client.query("CREATE TEMP TABLE shadowed (n int); INSERT INTO shadowed VALUES (2)")
+    assert rows(client.ask(run("s") + SYNC_MESSAGE)) == ["2"]
+    assert rows(client.ask(run("s") + SYNC_MESSAGE)) == ["2"]
+    assert rows(client.query("EXECUTE by_sql")) == ["E ERROR 42501 consentry: not prepared, or masked"]
+    assert rows(client.ask(run("by_sql") + SYNC_MESSAGE))[0].startswith("E ERROR 42501")
+    client.query("SET consentry.purpose = 'p'")
+    client.query("CREATE TABLE IF NOT EXISTS pg_temp.other AS SELECT 1")
+    assert rows(client.ask(run("s") + SYNC_MESSAGE)) == ["2"]
+    client.query("DROP TABLE shadowed")
+    assert rows(client.ask(run("s") + SYNC_MESSAGE)) == ["1"]
+
+
+def test_a_portal_whose_names_were_taken_over(client: RawClient) -> None:
+    client.query("CREATE TABLE IF NOT EXISTS covered (n int); INSERT INTO covered VALUES (1), (2), (3)")
+    client.query("BEGIN")
+    client.ask(
+        prepare("", "SELECT n FROM covered") + frontend.bind(b"p", b"") + frontend.execute(b"p", 1) + SYNC_MESSAGE
+    )
+    client.query("CREATE TEMP TABLE covered (n int)")
+    assert rows(client.ask(frontend.execute(b"p", 1) + SYNC_MESSAGE)) == ["2"]
+    client.query("SET LOCAL consentry.purpose = 'other'")
+    assert rows(client.ask(frontend.execute(b"p", 1) + SYNC_MESSAGE))[0].startswith("E ERROR 42501")
+    client.query("ROLLBACK")
+
+
 def test_positions_are_the_clients(client: RawClient) -> None:
     client.send(simple("SELECT 'SECRET', missing"))
     kind, whole = client.read_message()

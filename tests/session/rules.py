@@ -142,7 +142,7 @@ class Rules:
             StatementVerdict(kind, part.split()[0].upper(), part, part, purpose, effects=effects(part))
             for part in split(text)
         )
-        return Verdict(text.encode() if edits else query, statements, edits=tuple(edits))
+        return Verdict(text.encode() if edits else query, statements, edits=tuple(edits), secured=bool(edits))
 
     def _refusal(self, text: str, purpose: str | None) -> tuple[Refusal | None, bool]:
         if "REFUSE" in text:
