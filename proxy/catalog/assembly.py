@@ -110,6 +110,7 @@ def _relations(
         if row["relation"] in names
     }
     found = {}
+    definitions = {row["oid"]: row["definition"] for row in rows["views"]}
     for row in rows["relations"]:
         oid = row["oid"]
         table = attached.get(oid)
@@ -128,6 +129,7 @@ def _relations(
             unique_keys=tuple(keys.get(oid, ())),
             reach=reaches.of(oid),
             sources=reaches.sources(oid),
+            definition=definitions.get(oid) or "",
         )
     return found
 

@@ -27,6 +27,7 @@ _COMMAND_TIMEOUT = 15.0  # seconds: for a network that went silent, where the se
 _QUERIES = {
     "schemas": queries.SCHEMAS,
     "relations": queries.RELATIONS,
+    "views": queries.VIEWS,
     "columns": queries.COLUMNS,
     "types": queries.TYPES,
     "modifiers": queries.MODIFIERS,

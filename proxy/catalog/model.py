@@ -87,6 +87,8 @@ class Relation:
     unique_keys: tuple[tuple[str, ...], ...] = ()
     reach: Mapping[Access, Reach] = field(default_factory=dict)
     sources: frozenset[int] = frozenset()
+    definition: str = ""
+    """What a user's view selects, relations named in full; empty for anything else, and where it cannot be told."""
 
     @property
     def builtin(self) -> bool:

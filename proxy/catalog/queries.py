@@ -1,7 +1,7 @@
 """The queries that read one database's system catalogs, set-based, for PostgreSQL 14 to 18.
 
-They read in one snapshot and call nothing that looks into the catalog at another time (``pg_get_viewdef`` and its like
-do). Other sessions' temporary objects are left out: nobody else can use them, and applications make them all the time.
+They read in one snapshot and call nothing that looks into the catalog at another time, but for :data:`VIEWS`. Other
+sessions' temporary objects are left out: nobody else can use them, and applications make them all the time.
 ``xmin`` is a version number: every change of a row gives it a new one.
 """
 
@@ -16,6 +16,13 @@ RELATIONS = """
 SELECT oid, relname AS name, relnamespace AS schema, relkind::text AS kind, relrowsecurity AS row_security,
        reltoastrelid AS toast
 FROM pg_catalog.pg_class WHERE relpersistence <> 't'
+"""
+
+# What a view selects, in SQL that names its relations in full (the connection's search_path is empty). A view replaced
+# at this very moment may already show its new text: the change that follows has the catalog read again.
+VIEWS = """
+SELECT oid, pg_catalog.pg_get_viewdef(oid) AS definition
+FROM pg_catalog.pg_class WHERE relkind = 'v' AND oid >= 16384 AND relpersistence <> 't'
 """
 
 COLUMNS = """

@@ -27,6 +27,7 @@ from proxy.policy.model import (
     SubjectKind,
     SubjectLink,
     TablePolicy,
+    Via,
 )
 from proxy.sql.quote import identifier, literal, qualified
 
@@ -54,14 +55,15 @@ class RowConditions:
     policy: Policy
     catalog: Catalog
     relation: Relation
-    table: TablePolicy
     subject: str | None
     """The session's ``consentry.subject``: ``kind:key`` or ``key``."""
+    table: TablePolicy = field(init=False)
+    """How the rows reach their subject: that of the column whose conditions are being written."""
     inline: bool = False
     """Conditions are subqueries in the select list, not joins: a row lock could not cross those."""
     _joins: list[Callable[[], str]] = field(default_factory=list)
     _wanted: dict[str, dict[str, str]] = field(default_factory=dict)
-    _keys: dict[Name, str] = field(default_factory=dict)
+    _keys: dict[tuple[Via, str], str] = field(default_factory=dict)
     _made: dict[tuple[object, ...], str] = field(default_factory=dict)
 
     @property
@@ -69,8 +71,12 @@ class RowConditions:
         """The joins that the conditions asked for so far need, in order."""
         return [join() for join in self._joins]
 
-    def sql(self, conditions: tuple[Condition, ...]) -> str:
-        """A boolean expression: all of ``conditions`` hold, and the row's subject exists where one is asked about."""
+    def sql(self, conditions: tuple[Condition, ...], table: TablePolicy) -> str:
+        """A boolean expression: all of ``conditions`` hold, and the row's subject exists where one is asked about.
+
+        ``table`` says how the row reaches its subject.
+        """
+        self.table = table
         terms = [self._term(condition) for condition in conditions]
         if any(isinstance(condition, ConsentCondition | SelfCondition) for condition in conditions):
             terms.append(self._registered())
@@ -125,9 +131,9 @@ class RowConditions:
             if onward_key is None:
                 return None
             return f"(SELECT {onward_key[0]} FROM {source} AS v{depth} WHERE {where})", onward_key[1]
-        joined = self._keys.get(via.table)
+        joined = self._keys.get((via, alias))
         if joined is None:
-            joined = self._keys[via.table] = f"v{len(self._keys)}"
+            joined = self._keys[via, alias] = f"v{len(self._keys)}"
             on = f"{joined}.{identifier(via.key)} {_EQUAL} {alias}.{identifier(via.column)}"
             table, own = qualified(*via.table), joined
             self._joins.append(lambda: f"LEFT JOIN {table} AS {own} ON {on}")
@@ -190,9 +196,9 @@ class RowConditions:
             return FALSE
         if self.inline or (key,) not in source.unique_keys:
             return self._all_rows_of(name, key, subject[0], test)
-        alias = self._made.get((name, key))
+        alias = self._made.get((name, key, subject[0]))
         if alias is None:
-            alias = self._made[name, key] = f"a{len(self._made)}"
+            alias = self._made[name, key, subject[0]] = f"a{len(self._made)}"
             on = f"{alias}.{identifier(key)} {_EQUAL} {subject[0]}"
             self._joins.append(lambda: f"LEFT JOIN {qualified(*name)} AS {alias} ON {on}")
         return test(alias)
@@ -202,9 +208,9 @@ class RowConditions:
         if self.inline:
             rows = f"FROM {qualified(*name)} AS r WHERE r.{identifier(key)} {_EQUAL} {subject}"
             return f"(SELECT pg_catalog.bool_and({inner}) {rows})"
-        alias = self._made.get((name, key, inner))
+        alias = self._made.get((name, key, inner, subject))
         if alias is None:
-            alias = self._made[name, key, inner] = f"a{len(self._made)}"
+            alias = self._made[name, key, inner, subject] = f"a{len(self._made)}"
             rows = f"FROM {qualified(*name)} AS r WHERE r.{identifier(key)} {_EQUAL} {subject}"
             join = f"LEFT JOIN LATERAL (SELECT pg_catalog.bool_and({inner}) AS ok {rows}) AS {alias} ON true"
             self._joins.append(lambda: join)
@@ -231,7 +237,7 @@ class RowConditions:
         )
         if self.inline:
             return f"(SELECT pg_catalog.bool_or({in_force}) {rows})"
-        key = ("consent", condition.purpose, condition.notice_version)
+        key = ("consent", condition.kind, condition.purpose, condition.notice_version, subject[0])
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = f"c{len(self._made)}"

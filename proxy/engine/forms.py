@@ -98,7 +98,7 @@ class Reference:
     def _check_generated(self) -> None:
         """A generated column may show what its sources hide: it must be classified itself."""
         for column in self.relation.columns:
-            if column.generated and column.name in self.needed and column.name not in self.sight.table.columns:
+            if column.generated and column.name in self.needed and column.name not in self.sight.classification:
                 raise PolicyRefused(
                     Refusal(
                         FEATURE_NOT_SUPPORTED,

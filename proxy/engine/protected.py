@@ -5,23 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
+from proxy.engine.classification import Classification, of_table
+from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
 from proxy.policy.model import Name, Policy, TablePolicy
 
 
 @dataclass(frozen=True, slots=True)
 class Protected:
-    """``classified``: relation OID -> the policy's table that holds for it (its own, or an ancestor's).
+    """``classified``: relation OID -> its classification, inherited by children, partitions and views.
 
     ``mixed``: relations below which, or above which, another classification stands than their own, with that
-    relation's name. ``sources``: OIDs of registries, consent and account sources and ``via`` tables, children included.
+    relation's name. ``refused``: views that do more with classified columns than to show them, and why.
+    ``harmless``: views over classified tables that touch no classified column.
+    ``sources``: OIDs of registries, consent and account sources and ``via`` tables, children included.
     """
 
-    classified: dict[int, TablePolicy]
+    classified: dict[int, Classification]
     mixed: dict[int, str]
+    refused: dict[int, str]
+    harmless: frozenset[int]
     sources: frozenset[int]
     names: frozenset[str]
-    """Names of all of them, without schema."""
+    """Names of all classified relations and sources, without schema."""
 
     def __contains__(self, oid: int) -> bool:
         return oid in self.classified or oid in self.sources
@@ -29,23 +35,25 @@ class Protected:
 
 def protect(policy: Policy, catalog: Catalog) -> Protected:
     """Classifying a partitioned or inherited parent classifies its children; an absent table protects nothing."""
-    classified: dict[int, TablePolicy] = {}
     own: dict[int, TablePolicy] = {}
     for name, table in policy.tables.items():
         relation = catalog.relation(name.schema, name.relation)
         if relation is not None and table.columns:
             own[relation.oid] = table
+    classified: dict[int, Classification] = {}
     for oid, table in own.items():
-        for relation in _family(catalog, oid):
-            classified.setdefault(relation.oid, table)
-    classified.update(own)
+        for relation in family(catalog, oid):
+            classified.setdefault(relation.oid, of_table(table))
+    classified.update({oid: of_table(table) for oid, table in own.items()})
     mixed = _mixed(catalog, own, classified)
+    views = classify_views(policy, catalog, classified, mixed)
+    classified.update(views.classified)
     others = _sources(policy, catalog)
     names = frozenset(catalog.relations[oid].name for oid in others | classified.keys())
-    return Protected(classified, mixed, others, names)
+    return Protected(classified, mixed, views.refused, frozenset(views.harmless), others, names)
 
 
-def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, TablePolicy]) -> dict[int, str]:
+def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, Classification]) -> dict[int, str]:
     """Ancestors of a table with a classification of its own, and that table itself where one of them has one too."""
     mixed: dict[int, str] = {}
     for oid in own:
@@ -68,17 +76,17 @@ def _sources(policy: Policy, catalog: Catalog) -> frozenset[int]:
     for name in names:
         relation = catalog.relation(name.schema, name.relation)
         if relation is not None:
-            found |= {member.oid for member in _family(catalog, relation.oid)}
+            found |= {member.oid for member in family(catalog, relation.oid)}
     return frozenset(found)
 
 
-def _family(catalog: Catalog, oid: int) -> list[Relation]:
+def family(catalog: Catalog, oid: int) -> list[Relation]:
     """A relation and all that inherit from it, partitions included."""
-    family: dict[int, Relation] = {}
+    found: dict[int, Relation] = {}
     pending = [oid]
     while pending:
         relation = catalog.relations.get(pending.pop())
-        if relation is not None and relation.oid not in family:
-            family[relation.oid] = relation
+        if relation is not None and relation.oid not in found:
+            found[relation.oid] = relation
             pending.extend(relation.children)
-    return list(family.values())
+    return list(found.values())

@@ -54,6 +54,13 @@ def check_reach(
     full = f"{relation.schema}.{relation.name}"
     if relation.kind == "v" and full in state.policy.trusted_views:
         return
+    if relation.oid in protected.refused:
+        raise denied(
+            f"the view {full} cannot be read: {protected.refused[relation.oid]}",
+            way_out="Read the tables, classify the view's columns, or name it in views.trusted of the policy.",
+            policy=state.policy,
+            position=facts.position(name.location),
+        )
     if relation.oid not in protected.classified:
         _check_copy(relation, state, protected)
     for access in accesses(facts, name):
@@ -95,15 +102,14 @@ def _check(
 
 def _check_reached(reached: Relation, access: Access, relation: Relation, protected: Protected) -> None:
     full, other = f"{relation.schema}.{relation.name}", f"{reached.schema}.{reached.name}"
-    own_family = relation.oid in protected.classified and reached.oid in protected.classified
+    known = relation.oid in protected.classified or relation.oid in protected.harmless
     if access is Access.SELECT:
         if holds_values(reached.schema, reached.name) and not relation.builtin:
             raise unsupported(f"{full} reads {other}, which holds stored values or other sessions' statements")
-        if reached.oid in protected.classified and not own_family:
+        if reached.oid in protected.classified and not known:
             raise unsupported(
-                f"{full} reads the classified table {other}",
-                detail="Views over classified tables cannot be read through yet.",
-                way_out="Read the table itself, classify the view's columns, or name it in views.trusted.",
+                f"{full} reads the classified table {other} in a way that cannot be followed",
+                way_out="Read the table itself.",
             )
     elif reached.oid in protected:
         raise unsupported(

@@ -106,8 +106,10 @@ def _check_rejected(uses: tuple[ColumnUse, ...], purpose: str | None, state: Ses
 def _subjects(facts: Facts, looks: list[tuple[RelationName, Sight]]) -> tuple[tuple[str, str], ...]:
     found: set[tuple[str, str]] = set()
     for name, sight in looks:
-        link = sight.table.subject
-        if link is not None and link.key is not None:
+        links = {source.rows.subject for source in sight.classification.values()}
+        for link in links:
+            if link is None or link.key is None:
+                continue
             keys = subject_keys(name.level if name.level is not None else facts.statement.node, link.key)
             found |= {(link.kind, key) for key in keys}
     return tuple(sorted(found))

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.catalog.model import Catalog, Column, Relation
+from proxy.engine.classification import Classification
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.masks import Mask, null, render
 from proxy.policy.decision import decide
-from proxy.policy.model import Decision, Outcome, Policy, TablePolicy, Use
+from proxy.policy.model import Decision, Outcome, Policy, Use
 from proxy.sql.quote import identifier, qualified
 from proxy.verdict import ColumnUse
 
@@ -39,7 +40,7 @@ class Sight:
     """What a viewer may see of one relation, by column name; only classified columns have a decision."""
 
     relation: Relation
-    table: TablePolicy
+    classification: Classification
     decisions: dict[str, Decision]
     use: Use
 
@@ -57,20 +58,16 @@ class Sight:
         )
 
 
-def look(viewer: Viewer, relation: Relation, table: TablePolicy) -> Sight:
+def look(viewer: Viewer, relation: Relation, classification: Classification) -> Sight:
     """Asks the policy about every classified column of ``relation``."""
-    return Sight(
-        relation,
-        table,
-        {
-            column.name: decide(
-                viewer.policy, viewer.role, viewer.purpose, viewer.use, table.name, column.name, viewer.now
+    decisions = {}
+    for column in relation.columns:
+        source = classification.get(column.name)
+        if source is not None:
+            decisions[column.name] = decide(
+                viewer.policy, viewer.role, viewer.purpose, viewer.use, source.table, source.column, viewer.now
             )
-            for column in relation.columns
-            if column.name in table.columns
-        },
-        viewer.use,
-    )
+    return Sight(relation, classification, decisions, viewer.use)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +85,9 @@ class Shape:
 def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[str], shape: Shape) -> str:
     """The secured relation as a parenthesised SELECT, with the columns in ``needed`` and NULL for the others."""
     relation = sight.relation
-    rows = RowConditions(viewer.policy, catalog, relation, sight.table, viewer.subject, inline=shape.lockable)
+    rows = RowConditions(viewer.policy, catalog, relation, viewer.subject, inline=shape.lockable)
     cells = [
-        f"{_cell(rows, column, sight.decisions.get(column.name), column.name in needed)} AS {identifier(column.name)}"
+        f"{_cell(rows, sight, column, column.name in needed)} AS {identifier(column.name)}"
         for column in relation.columns
     ]
     columns = ", ".join([*cells, *(f"{BASE}.{name} AS {name}" for name in shape.system)])
@@ -101,7 +98,8 @@ def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[s
     return f"(SELECT {columns} FROM {joined}{where})"
 
 
-def _cell(rows: RowConditions, column: Column, decision: Decision | None, needed: bool) -> str:
+def _cell(rows: RowConditions, sight: Sight, column: Column, needed: bool) -> str:
+    decision = sight.decisions.get(column.name)
     raw = f"{BASE}.{identifier(column.name)}"
     if not needed:
         return f"NULL::{column.base_sql or column.type_sql}"  # nobody looks at it; a domain may forbid NULL
@@ -111,7 +109,7 @@ def _cell(rows: RowConditions, column: Column, decision: Decision | None, needed
     if not decision.conditions:
         return shown
     hidden = _shown(raw, column, decision.failed, decision.failed_mask)
-    condition = rows.sql(decision.conditions)
+    condition = rows.sql(decision.conditions, sight.classification[column.name].rows)
     return hidden if condition == "false" else f"CASE WHEN {condition} THEN {shown} ELSE {hidden} END"
 
 
@@ -129,11 +127,11 @@ def _shown(raw: str, column: Column, outcome: Outcome, mask: Mask | None) -> str
 def _kept_rows(rows: RowConditions, sight: Sight) -> str:
     """The row filter behind a fence, empty where no decision drops rows. It holds whatever columns are used."""
     terms = []
-    for decision in sight.decisions.values():
+    for column, decision in sight.decisions.items():
         if decision.outcome is Outcome.DROP_ROW:
             terms.append("false")
         elif decision.conditions and decision.failed is Outcome.DROP_ROW:
-            terms.append(f"({rows.sql(decision.conditions)})")
+            terms.append(f"({rows.sql(decision.conditions, sight.classification[column].rows)})")
     return f" WHERE {' AND '.join(dict.fromkeys(terms))} OFFSET 0" if terms else ""
 
 

@@ -83,6 +83,32 @@ RELATIONS = (
         "name text, phone phone",
         kind="v",
         reach={Access.SELECT: Reach(relations=frozenset({20001}))},
+        definition=" SELECT subscribers.full_name AS name, subscribers.phone FROM public.subscribers;",
+    ),
+    relation(
+        20010,
+        "public.contacts",
+        "customer int8, name text, called phone",
+        kind="v",
+        reach={Access.SELECT: Reach(relations=frozenset({20001, 20003}))},
+        definition="SELECT s.id AS customer, s.full_name AS name, c.callee AS called FROM (public.subscribers s"
+        " JOIN public.calls c ON ((c.subscriber_id = s.id))) WHERE (c.duration_s > 60);",
+    ),
+    relation(
+        20011,
+        "public.long_names",
+        "id int8",
+        kind="v",
+        reach={Access.SELECT: Reach(relations=frozenset({20001}))},
+        definition=" SELECT id FROM public.subscribers WHERE (length(full_name) > 3);",
+    ),
+    relation(
+        20012,
+        "public.per_plan",
+        "plan text, customers int8",
+        kind="v",
+        reach={Access.SELECT: Reach(relations=frozenset({20001}))},
+        definition=" SELECT plan, count(*) AS customers FROM public.subscribers GROUP BY plan;",
     ),
     relation(
         20008,

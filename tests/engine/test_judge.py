@@ -38,6 +38,7 @@ PASSED = [
     Case("a custom setting", BILLING, "SET app.tenant = '7'", "pass", ""),
     Case("transactions", BILLING, "BEGIN; SELECT 1; COMMIT", "pass", ""),
     Case("a granted purpose", BILLING, "SET consentry.purpose = 'marketing'", "pass", ""),
+    Case("a view that shows nothing classified", ANALYST, "SELECT * FROM per_plan", "pass", ""),
     Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
     Case("a temporary table", BILLING, "CREATE TEMP TABLE subscribers (a int); SELECT * FROM subscribers", "pass", ""),
     Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
@@ -158,7 +159,7 @@ REFUSED = [
     Case("an unknown function", BILLING, "SELECT nope(1)", "42883", "function nope does not exist"),
     Case("SQL as data", BILLING, "SELECT query_to_xml('TABLE subscribers', true, true, '')", "42501", "query_to_xml"),
     Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
-    Case("a view over it", BILLING, "SELECT * FROM phone_book", "0A000", "reads the classified table"),
+    Case("a view that judges", ANALYST, "SELECT * FROM long_names", "42501", "it does more than to show full_name"),
     Case("statistics", BILLING, "SELECT * FROM pg_statistic", "0A000", "holds stored values"),
     Case("a write", BILLING, "UPDATE subscribers SET phone = ''", "0A000", "changes the protected table"),
     Case("a write in WITH", BILLING, "WITH d AS (DELETE FROM calls RETURNING *) SELECT * FROM d", "0A000", "protected"),
@@ -186,6 +187,20 @@ REFUSED = [
 
 
 FORMS = [
+    Case(
+        "a view without the subject's key",
+        ANALYST,
+        "SELECT name FROM phone_book",
+        "mask",
+        """SELECT name FROM (SELECT (CASE WHEN (pg_catalog.length((t."name")""",
+    ),
+    Case(
+        "a view with it",
+        ANALYST,
+        "SELECT name FROM contacts",
+        "mask",
+        'k."subscriber_id" OPERATOR(pg_catalog.=) t."customer"',
+    ),
     Case(
         "COPY", ANALYST, "COPY calls (id, callee) TO STDOUT", "mask", 'COPY (SELECT "id", "callee" FROM (SELECT t."id"'
     ),
