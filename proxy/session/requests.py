@@ -198,7 +198,7 @@ class Requests:
         if bound.reply.refused is not None:
             if frame.form is Form.HEAD:
                 self._messages.skip_rest()
-            message = frontend.bind(self._dialogue.missing, bound.statement)
+            message = frontend.bind(b"", bound.statement)
         else:
             if frame.form is Form.HEAD:
                 self._messages.pass_rest()

@@ -335,6 +335,7 @@ def test_a_result_that_cannot_be_audited_ends_the_session(client: RawClient, ser
 
 def test_ddl_is_seen_by_the_next_statement(client: RawClient, server: RunningServer) -> None:
     client.query("CREATE TABLE seen (id int)")
+    client.query("SELECT 1")
     assert server.catalogs.reloads == 1
     client.query("BEGIN; DROP TABLE seen; CREATE TABLE other (id int)")
     client.query("SELECT 1")
