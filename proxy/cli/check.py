@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 import typer
 
 from proxy.cli import Code
 from proxy.policy.diagnostic import Severity
 from proxy.policy.loader import load
+from proxy.policy.model import Policy
+from proxy.policy.verify import Finding, verify
 
 
 class Output(StrEnum):
@@ -23,20 +27,40 @@ class Output(StrEnum):
 
 def check(
     policy: Annotated[Path, typer.Argument(help="The policy file.", show_default=False)],
+    dsn: Annotated[
+        str | None, typer.Option(help="A database to hold the policy against: postgresql://USER@HOST/NAME.")
+    ] = None,
     output: Annotated[Output, typer.Option(help="text prints one line a finding, nothing when clean.")] = Output.TEXT,
 ) -> None:
     """Validates a policy file and everything it extends, and prints every mistake with its place.
 
-    Ends with 0 where the policy can be used (warnings do not hinder), 3 where it cannot, 1 where it cannot be read.
+    With a database, also whether it has the tables and columns, and whether the masks fit. Ends with 0 where the policy
+    can be used (warnings do not hinder), 3 where it cannot, 1 where it or the database cannot be read.
     """
     loaded = load(policy)
     report = loaded.report()
+    findings = [] if loaded.policy is None or dsn is None else _against(loaded.policy, dsn)
     if output is Output.JSON:
-        result = {"valid": loaded.policy is not None, "diagnostics": [found.as_dict() for found in report]}
-        typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        told = [found.as_dict() for found in report]
+        told += [{"severity": one.severity, "code": one.code, "message": one.message} for one in findings]
+        typer.echo(json.dumps({"valid": loaded.policy is not None, "diagnostics": told}, ensure_ascii=False, indent=2))
     else:
-        for found in report:
-            typer.echo(str(found))
+        for line in [*report, *(f"{policy}:1:1: {finding}" for finding in findings)]:
+            typer.echo(str(line))
     if loaded.policy is None:
         unreadable = all(found.code == "file" for found in report if found.severity is Severity.ERROR)
         raise typer.Exit(Code.COULD_NOT_RUN if unreadable else Code.INVALID)
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(Code.INVALID)
+
+
+def _against(policy: Policy, dsn: str) -> list[Finding]:
+    """What the live catalog says against the policy. Without the catalog the process ends with 1."""
+    from proxy.catalog.catalogs import CatalogUnavailable
+    from proxy.cli.live import catalog_of
+
+    try:
+        return verify(policy, asyncio.run(catalog_of(dsn))[0])
+    except (OSError, asyncpg.PostgresError, CatalogUnavailable) as error:
+        typer.echo(f"consentry: the catalog of {dsn.rpartition('@')[2]} cannot be read: {error}", err=True)
+        raise typer.Exit(Code.COULD_NOT_RUN) from None

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import asyncpg
 import typer
 
-from proxy.catalog.catalogs import Catalogs, CatalogUnavailable
+from proxy.catalog.catalogs import CatalogUnavailable
 from proxy.cli import Code
 from proxy.cli.check import Output
+from proxy.cli.live import catalog_of
 from proxy.engine import ConsentEngine
 from proxy.policy.loader import load
 from proxy.policy.model import Policy
@@ -49,22 +50,11 @@ def explain(
 
 
 async def _decide(policy: Policy, dsn: str, role: str, purpose: str | None, subject: str | None, sql: str) -> Verdict:
-    connection = await asyncpg.connect(dsn)
-    try:
-        database, search_path = await connection.fetchrow(
-            "SELECT pg_catalog.current_database(), pg_catalog.current_setting('search_path')"
-        )
-    finally:
-        await connection.close()
-    catalogs = Catalogs(dsn)
-    try:
-        catalog = await catalogs.catalog(database)
-    finally:
-        await catalogs.close()
+    catalog, search_path = await catalog_of(dsn)
     declared = {"consentry.purpose": purpose, "consentry.subject": subject, "search_path": search_path}
     settings = {name: value for name, value in declared.items() if value is not None}
     context = Context(
-        database=database,
+        database=catalog.database,
         role=role,
         current_role=role,
         settings=settings,

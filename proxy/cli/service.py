@@ -17,6 +17,7 @@ from proxy.audit import AuditJournal, Damaged, open_journal
 from proxy.catalog.catalogs import Catalogs
 from proxy.cli import Code
 from proxy.cli.address import Upstream, written
+from proxy.cli.checked_catalogs import CheckedCatalogs
 from proxy.cli.configuration import Configuration
 from proxy.engine import ConsentEngine
 from proxy.policy.model import Policy
@@ -98,7 +99,7 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
         engine=engine,
         journal=journal,
         policies=policies,
-        catalogs=catalogs,
+        catalogs=CheckedCatalogs(catalogs, lambda: policies.policy),
     )
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)

@@ -68,12 +68,16 @@ class Trust:
         self._patterns = frozenset(policy.trusted_functions)
         self._operators = self._untrusted(catalog.operators_named)
         self._types = self._untrusted(catalog.types_named)
+        self.casts = self.oids(catalog.implicit_casts)
+        """Untrusted functions of casts that nobody writes down: they may stand anywhere."""
 
     def function(self, function: Function) -> bool:
-        """May ``function`` run?"""
+        """May ``function`` run? An aggregate may if all that it is composed of may, or if it is named itself."""
         full = f"{function.schema}.{function.name}"
         if full in self._patterns:
             return True
+        if function.calls and self.oids(function.calls):
+            return False
         if function.builtin:
             return not _REACHING.fullmatch(function.name)
         if "*" in self._patterns or f"{function.schema}.*" in self._patterns:
