@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from traceback import extract_tb
 from typing import Final
+from weakref import WeakSet
 
 import structlog
 
@@ -26,9 +27,12 @@ from proxy.sql.normalize import fingerprint
 from proxy.verdict import Context, StatementVerdict, Verdict
 
 _CONTEXTS: Final = 1024
-_STATEMENTS: Final = 4096
-_REMEMBERED_BYTES: Final = 64 * 1024
-"""Longer texts are decided each time: what is that long is rarely sent twice."""
+_LONGEST: Final = 64 * 1024
+"""Bytes. Longer texts are decided each time: what is that long is rarely sent twice."""
+_VERDICT_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of text (the client's and ours) in all remembered verdicts together; beyond it all are forgotten."""
+_FACTS_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of text whose trees are kept; a tree takes some 50 times its text."""
 
 _log = structlog.get_logger(__name__)
 
@@ -52,13 +56,18 @@ class ContextDecisions:
         known = self.known.get(query)
         if known is not None and (self._valid_until is None or now < self._valid_until):
             return known
-        if len(self.known) >= _STATEMENTS or (self._valid_until is not None and now >= self._valid_until):
+        if self._valid_until is not None and now >= self._valid_until:
             self.known.clear()
         verdict = self._engine.decide(query, self._state, now)
         self._valid_until = next_change(self._state.policy, now)
-        if len(query) <= _REMEMBERED_BYTES:
+        if len(query) <= _LONGEST and self._engine.remembers(len(query) + len(verdict.text)):
             self.known[query] = verdict
         return verdict
+
+    def outdated(self, database: str, newer: Catalog) -> bool:
+        """These are of ``database``, under another catalog than ``newer``."""
+        context = self._state.context
+        return context.database == database and context.catalog is not newer
 
     def expire(self) -> None:
         """Forgets every verdict if a suspension began or ended since they were made."""
@@ -72,8 +81,12 @@ class ConsentEngine:
     def __init__(self, clock: Callable[[], datetime] = _utc_now) -> None:
         self.clock = clock
         self._contexts: OrderedDict[tuple[object, ...], ContextDecisions] = OrderedDict()
+        self._live: WeakSet[ContextDecisions] = WeakSet()
+        self._verdict_bytes = 0
         self._facts: OrderedDict[bytes, tuple[Facts, ...]] = OrderedDict()
+        self._facts_bytes = 0
         self._grounds: OrderedDict[tuple[int, int], tuple[Policy, Catalog, Protected, Trust]] = OrderedDict()
+        self._newest: dict[str, Catalog] = {}
 
     def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
         """See :meth:`proxy.verdict.Engine.check_startup`."""
@@ -96,6 +109,7 @@ class ConsentEngine:
 
     def decisions(self, context: Context) -> ContextDecisions:
         """See :meth:`proxy.verdict.Engine.decisions`."""
+        self._forget_older(context)
         key = _key(context)
         found = self._contexts.get(key)
         if found is not None:
@@ -103,14 +117,39 @@ class ConsentEngine:
             found.expire()
             return found
         made = self._contexts[key] = ContextDecisions(self, context)
+        self._live.add(made)
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
         return made
 
     def expire(self) -> None:
         """Forgets what a suspension has overtaken. To be called several times a second."""
-        for decisions in self._contexts.values():
+        for decisions in list(self._live):
             decisions.expire()
+
+    def remembers(self, size: int) -> bool:
+        """Makes room for a verdict of ``size`` bytes of text: false if there is none."""
+        self._verdict_bytes += size
+        if self._verdict_bytes > _VERDICT_BYTES:
+            for decisions in list(self._live):
+                decisions.known.clear()
+            self._verdict_bytes = size
+        return size <= _VERDICT_BYTES
+
+    def _forget_older(self, context: Context) -> None:
+        """Lets go of what was decided under an older catalog of the same database, when a newer one appears.
+
+        A session that is still under the older one holds what it needs itself.
+        """
+        newest = self._newest.get(context.database)
+        if newest is context.catalog or (newest is not None and newest.generation > context.catalog.generation):
+            return
+        self._newest[context.database] = context.catalog
+        outdated = [key for key, one in self._contexts.items() if one.outdated(context.database, context.catalog)]
+        for key in outdated:
+            del self._contexts[key]
+        for ground in [key for key, one in self._grounds.items() if one[1] is newest]:
+            del self._grounds[ground]
 
     def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
         """One verdict, made anew. Never raises."""
@@ -142,10 +181,12 @@ class ConsentEngine:
         found = self._facts.get(query)
         if found is None:
             found = facts(query)
-            if len(query) <= _REMEMBERED_BYTES:
+            if len(query) <= _LONGEST:
                 self._facts[query] = found
-                while len(self._facts) > _STATEMENTS:
-                    self._facts.popitem(last=False)
+                self._facts_bytes += len(query)
+                while self._facts_bytes > _FACTS_BYTES:
+                    dropped, _ = self._facts.popitem(last=False)
+                    self._facts_bytes -= len(dropped)
         return found
 
     def _protected(self, context: Context) -> tuple[Protected, Trust]:
