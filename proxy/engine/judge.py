@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.grounds import Grounds
-from proxy.engine.reading import Reading, read
+from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.refusals import PolicyRefused, unsupported
 from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
@@ -76,7 +76,8 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
 def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     check_kind(facts, state)
     check_names(facts, state, grounds.trust)
-    classified = resolve(facts, state, grounds)
+    resolved = resolve(facts, state, grounds)
+    classified = resolved.classified
     _check_readers(facts, classified=bool(classified), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
         return _execute(facts, state, grounds)
@@ -85,15 +86,17 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
-        return _Judged(_verdict(facts, state, "pass", purpose, Reading()), Reading())
+        return _Judged(_verdict(facts, state, "pass", purpose, Reading()), qualify(facts, resolved.shadows))
     state.must_be_known()
-    reading = read(facts, classified, state, purpose, grounds)
+    reading = read(facts, resolved, state, purpose, grounds)
     _check_purpose(facts, state)
     verdict = _verdict(facts, state, "mask" if reading.masked else "allow", purpose, reading)
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
-    return _Judged(verdict, reading, secured=bool(reading.edits))
+    return _Judged(
+        verdict, reading, secured=any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
+    )
 
 
 def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:

@@ -8,6 +8,7 @@ from proxy.catalog.model import Relation
 from proxy.engine.forms import Reference, copied_columns
 from proxy.engine.grounds import Grounds
 from proxy.engine.refusals import PolicyRefused, hint
+from proxy.engine.resolve import Resolved
 from proxy.engine.secured import Sight, Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
@@ -15,7 +16,7 @@ from proxy.policy.model import Outcome, Use
 from proxy.sql.columns import ColumnNeeds, needs, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
-from proxy.sql.splice import Change, Edit
+from proxy.sql.splice import Change, Edit, Splicer
 from proxy.verdict import ColumnUse
 
 
@@ -34,9 +35,23 @@ class Reading:
         return any(use.decision != "allow" for use in self.columns)
 
 
+def qualify(facts: Facts, shadows: list[tuple[RelationName, str]]) -> Reading:
+    """Puts its schema before each name that could come to mean another relation."""
+    splicer = Splicer(facts.query, facts.tokens)
+    return _reading([splicer.qualified(name, schema) for name, schema in shadows])
+
+
+def _reading(
+    changes: list[Change], columns: tuple[ColumnUse, ...] = (), subjects: tuple[tuple[str, str], ...] = ()
+) -> Reading:
+    replacements = {key: node for change in changes for key, node in change.replacements.items()}
+    edits = tuple(edit for change in changes for edit in change.edits)
+    return Reading(edits, replacements, columns, subjects)
+
+
 def read(
     facts: Facts,
-    classified: list[tuple[RelationName, Relation]],
+    resolved: Resolved,
     state: SessionState,
     purpose: str | None,
     grounds: Grounds,
@@ -48,7 +63,7 @@ def read(
     """
     use = Use.EXPORT if facts.statement.kind == "CopyStmt" else Use.READ
     viewer = Viewer(state.policy, state.context.role, purpose, state.subject, grounds.now, use)
-    looks = [(name, _look(viewer, relation, grounds)) for name, relation in classified]
+    looks = [(name, _look(viewer, relation, grounds)) for name, relation in resolved.classified]
     uses: dict[str, ColumnUse] = {}
     changes: list[Change] = []
     for name, sight in looks:
@@ -62,9 +77,9 @@ def read(
         reference = Reference(facts, name, asked, sight, needed)
         reference.check(grounds.protected)
         changes += reference.changes(viewer, state.context.catalog)
-    replacements = {key: node for change in changes for key, node in change.replacements.items()}
-    edits = tuple(edit for change in changes for edit in change.edits)
-    return Reading(edits, replacements, tuple(uses.values()), _subjects(facts, looks))
+    splicer = Splicer(facts.query, facts.tokens)
+    changes += [splicer.qualified(name, schema) for name, schema in resolved.shadows]
+    return _reading(changes, tuple(uses.values()), _subjects(facts, looks))
 
 
 def _look(viewer: Viewer, relation: Relation, grounds: Grounds) -> Sight:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from proxy.catalog.model import Access, Relation
 from proxy.engine.grounds import Grounds
 from proxy.engine.reach import accesses, check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
-from proxy.engine.search_path import find
+from proxy.engine.search_path import find, shadowed
 from proxy.engine.session_state import SessionState
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
@@ -23,12 +25,22 @@ _CREATED = {
 """Which field of a statement's node names what it creates."""
 
 
-def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> list[tuple[RelationName, Relation]]:
-    """The classified relations that a statement names. Everything else that it names or reaches has passed.
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """``classified``: the classified relations that a statement names. ``shadows``: names of relations that only this
+    session sees, with the schema that must stand before them, lest another relation be meant when they are gone.
+    """
+
+    classified: list[tuple[RelationName, Relation]]
+    shadows: list[tuple[RelationName, str]]
+
+
+def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
+    """Resolves every name of a statement. What it names or reaches beside the result has passed.
 
     Raises Refused: 42P01 as PostgreSQL says it; 42501 and 0A000 for what may not be reached, or not in this way.
     """
-    classified = []
+    resolved = Resolved([], [])
     for name in facts.relations:
         relation = _relation(facts, name, state)
         if relation is None:
@@ -37,10 +49,13 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> list[tuple[R
         _check_unclassified(relation, state, grounds)
         _check_change(facts, name, relation, grounds)
         if relation.oid in grounds.protected.classified:
-            classified.append((name, relation))
+            resolved.classified.append((name, relation))
+        behind = shadowed(state.context, state.path(), name.name, relation) if name.schema is None else None
+        if behind is not None:
+            resolved.shadows.append((name, relation.schema))
     if KINDS[facts.statement.kind][0] is Family.DDL:
         _check_named_objects(facts, state, grounds)
-    return classified
+    return resolved
 
 
 def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation | None:
@@ -98,6 +113,8 @@ def _check_named_objects(facts: Facts, state: SessionState, grounds: Grounds) ->
         for end in range(1, len(parts) + 1):
             schema = parts[end - 2] if end > 1 else None
             relation = find(state.context, path, schema, parts[end - 1])
+            if relation is not None and schema is None:
+                relation = shadowed(state.context, path, parts[end - 1], relation) or relation
             if relation is not None and relation.oid in grounds.protected:
                 raise unsupported(
                     f"{facts.tag} concerns the protected table {relation.schema}.{relation.name}",

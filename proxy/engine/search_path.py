@@ -76,6 +76,18 @@ def creation_schema(path: tuple[str, ...], search_path: str) -> str | None:
     return "pg_catalog" if "pg_catalog" in split_identifiers(search_path) else None
 
 
+def shadowed(context: Context, path: tuple[str, ...], name: str, found: Relation) -> Relation | None:
+    """The relation that an unqualified ``name`` would mean if ``found`` were gone, None if it would mean nothing.
+
+    A relation that only this session sees (temporary, or not yet committed) can go in ways that nobody announces:
+    ON COMMIT DROP, the CASCADE of another DROP.
+    """
+    if context.overlay.get((found.schema, name)) is not found:
+        return None
+    later = path[path.index(found.schema) + 1 :] if found.schema in path else path
+    return context.catalog.resolve(name, later)
+
+
 def find(context: Context, path: tuple[str, ...], schema: str | None, name: str) -> Relation | None:
     """The relation that a name means for this session, None if there is none.
 

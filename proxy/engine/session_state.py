@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Relation
 from proxy.engine.refusals import denied, unsupported
-from proxy.engine.search_path import TEMPORARY, creation_schema, effective
+from proxy.engine.search_path import TEMPORARY, creation_schema, effective, find
 from proxy.policy.model import Policy, Role
 from proxy.verdict import (
     ChangeCatalog,
@@ -98,10 +98,13 @@ class SessionState:
     # --- what a statement leaves --------------------------------------------------------------------------------------
 
     def resolved(self, effect: Effect) -> Effect:
-        """``effect`` with the schema that CREATE without one means."""
+        """``effect`` with the schema that CREATE or DROP without one means."""
         if isinstance(effect, CreateRelation) and effect.schema is None and not effect.temporary:
             search_path = self.context.settings.get("search_path", '"$user", public')
             return replace(effect, schema=creation_schema(self.path(), search_path))
+        if isinstance(effect, DropRelation) and effect.schema is None:
+            dropped = find(self.context, self.path(), None, effect.name)
+            return effect if dropped is None else replace(effect, schema=dropped.schema)
         return effect
 
     def after(self, effects: tuple[Effect, ...]) -> SessionState:

@@ -69,6 +69,13 @@ class Splicer:
         edits.append(Edit(self._tokens[start].start, self._tokens[end].end, ""))
         return Change(tuple(edits), {id(relation.sample): node})
 
+    def qualified(self, relation: RelationName, schema: str) -> Change:
+        """Puts ``schema`` before a relation's name."""
+        start = self._tokens[self._index(relation.location)].start
+        node = {"RangeVar": {**_plain(relation.node), "schemaname": schema}}
+        key = id(relation.node)
+        return Change((Edit(start, start, f"{identifier(schema)}."),), {key: node})
+
     def sample(self, relation: RelationName) -> str:
         """The text of the relation's TABLESAMPLE clause, '' without one."""
         if relation.sample is None:
@@ -167,6 +174,10 @@ class Splicer:
             if depth == 0:
                 return index
         raise unexpected("a parenthesis")
+
+
+def _plain(node: Node) -> Node:
+    return {key: without_locations(value) for key, value in node.items() if key != "location"}
 
 
 def unexpected(what: str) -> Refused:

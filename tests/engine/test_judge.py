@@ -40,7 +40,7 @@ PASSED = [
     Case("a granted purpose", BILLING, "SET consentry.purpose = 'marketing'", "pass", ""),
     Case("a view that shows nothing classified", ANALYST, "SELECT * FROM per_plan", "pass", ""),
     Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
-    Case("a temporary table", BILLING, "CREATE TEMP TABLE subscribers (a int); SELECT * FROM subscribers", "pass", ""),
+    Case("a temporary table", BILLING, "CREATE TEMP TABLE t (a int); SELECT * FROM t", "pass", ""),
     Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
     Case("a prepared statement of nothing", BILLING, "PREPARE p AS SELECT 1; EXECUTE p", "pass", ""),
 ]
@@ -171,6 +171,9 @@ REFUSED = [
     Case("DDL on it", MIGRATOR, "ALTER TABLE subscribers RENAME TO x", "0A000", "DDL on protected"),
     Case("DROP of it", MIGRATOR, "DROP TABLE IF EXISTS plans, public.subscribers", "0A000", "DDL on protected"),
     Case("a table from it", MIGRATOR, "CREATE TABLE x AS SELECT phone FROM subscribers", "0A000", "DDL on protected"),
+    Case(
+        "DROP of what shadows it", MIGRATOR, "CREATE TEMP TABLE calls (); DROP TABLE calls", "0A000", "DDL on protected"
+    ),
     Case("a purpose by the back door", MIGRATOR, "ALTER ROLE x SET consentry.purpose = 'y'", "42501", "by sessions"),
     Case("an unknown prepared statement", BILLING, "EXECUTE p", "26000", '"p" does not exist'),
     Case("one of several", BILLING, "SELECT 1; SELECT * FROM nope", "42P01", "nope"),
@@ -187,6 +190,20 @@ REFUSED = [
 
 
 FORMS = [
+    Case(
+        "a temporary table that is written to",
+        ANALYST,
+        "CREATE TEMP TABLE plans (code text); INSERT INTO plans VALUES ('x')",
+        "pass",
+        '; INSERT INTO "pg_temp".plans VALUES',
+    ),
+    Case(
+        "a temporary table that may go, and then a protected one is meant",
+        ANALYST,
+        "CREATE TEMP TABLE subscribers (phone text) ON COMMIT DROP; SELECT phone FROM subscribers",
+        "pass",
+        '; SELECT phone FROM "pg_temp".subscribers',
+    ),
     Case(
         "a view without the subject's key",
         ANALYST,
