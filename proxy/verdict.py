@@ -250,6 +250,13 @@ class Verdict:
     secured: bool = False
     """Something of it runs over secured relations: errors and notices are told without what may quote base rows."""
 
+    splices: tuple[tuple[int, int, str], ...] = ()
+    """The edits as they were made: (start, end, replacement) in bytes of the client's text."""
+    literals_are_data: bool = False
+    """No literal of the text had a say in the verdict, beside those of ``subject_places``."""
+    subject_places: tuple[tuple[str, int], ...] = ()
+    """(kind, byte offset of the literal) of each subject that the text names."""
+
     @property
     def rewritten(self) -> bool:
         """The text that goes upstream is not the client's."""

@@ -18,12 +18,14 @@ from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
 from proxy.engine.session_state import SessionState
 from proxy.engine.startup import check_startup
+from proxy.engine.template import Template, template_of
 from proxy.engine.trust import Trust
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.policy.decision import next_change
 from proxy.policy.model import Policy
 from proxy.sql.facts import Facts, facts
 from proxy.sql.normalize import fingerprint
+from proxy.sql.shape import Shape, shape_of
 from proxy.verdict import Context, StatementVerdict, Verdict
 
 _CONTEXTS: Final = 1024
@@ -49,6 +51,7 @@ class ContextDecisions:
         self._state = SessionState(context)
         self._valid_until: datetime | None = None
         self.known: dict[bytes, Verdict] = {}
+        self._templates: dict[bytes, Template] = {}
 
     def authorize(self, query: bytes) -> Verdict:
         """Decides and remembers. Never raises: an error while deciding is a refusal."""
@@ -58,11 +61,25 @@ class ContextDecisions:
             return known
         if self._valid_until is not None and now >= self._valid_until:
             self.known.clear()
-        verdict = self._engine.decide(query, self._state, now)
-        self._valid_until = next_change(self._state.policy, now)
+            self._templates.clear()
+        shape = shape_of(query) if len(query) <= _LONGEST else None
+        verdict = self._by_template(query, shape)
+        if verdict is None:
+            verdict = self._engine.decide(query, self._state, now)
+            self._valid_until = next_change(self._state.policy, now)
+            self._keep_template(verdict, shape)
         if len(query) <= _LONGEST and self._engine.remembers(len(query) + len(verdict.text)):
             self.known[query] = verdict
         return verdict
+
+    def _by_template(self, query: bytes, shape: Shape | None) -> Verdict | None:
+        template = None if shape is None else self._templates.get(shape.key)
+        return None if template is None or shape is None else template.verdict_on(query, shape)
+
+    def _keep_template(self, verdict: Verdict, shape: Shape | None) -> None:
+        template = None if shape is None else template_of(verdict, shape)
+        if template is not None and shape is not None and self._engine.remembers(len(shape.key) + len(verdict.text)):
+            self._templates[shape.key] = template
 
     def outdated(self, database: str, newer: Catalog) -> bool:
         """These are of ``database``, under another catalog than ``newer``."""
@@ -72,7 +89,12 @@ class ContextDecisions:
     def expire(self) -> None:
         """Forgets every verdict if a suspension began or ended since they were made."""
         if self._valid_until is not None and self._engine.clock() >= self._valid_until:
-            self.known.clear()
+            self.forget()
+
+    def forget(self) -> None:
+        """Forgets every verdict."""
+        self.known.clear()
+        self._templates.clear()
 
 
 class ConsentEngine:
@@ -132,7 +154,7 @@ class ConsentEngine:
         self._verdict_bytes += size
         if self._verdict_bytes > _VERDICT_BYTES:
             for decisions in list(self._live):
-                decisions.known.clear()
+                decisions.forget()
             self._verdict_bytes = size
         return size <= _VERDICT_BYTES
 

@@ -44,15 +44,26 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         state = state.after(one.verdict.effects)
     statements = tuple(one.verdict for one in judged)
     edits = [edit for one in judged for edit in one.reading.edits]
+    data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
+    places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects)
     if not edits:
-        return Verdict(query, statements, secured=any(one.secured for one in judged))
+        secured = any(one.secured for one in judged)
+        return Verdict(query, statements, secured=secured, literals_are_data=data, subject_places=places)
     text, positions = apply(query, list(edits))
     replacements = {key: node for one in judged for key, node in one.reading.replacements.items()}
     try:
         prove([facts.statement for facts in texts], replacements, text)
     except Refused as refused:
         return _refused(query, texts, 0, refused, state)
-    return Verdict(text, statements, edits=positions, secured=True)
+    return Verdict(
+        text,
+        statements,
+        edits=positions,
+        secured=True,
+        splices=tuple((edit.start, edit.end, edit.replacement) for edit in edits),
+        literals_are_data=data,
+        subject_places=places,
+    )
 
 
 def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refused, state: SessionState) -> Verdict:
@@ -124,7 +135,7 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         fingerprint=facts.fingerprint,
         purpose=purpose,
         columns=reading.columns,
-        subjects=reading.subjects,
+        subjects=tuple(dict.fromkeys((kind, key) for kind, key, _ in reading.subjects)),
         effects=tuple(state.resolved(effect) for effect in facts.effects),
     )
 

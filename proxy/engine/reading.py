@@ -27,7 +27,8 @@ class Reading:
     edits: tuple[Edit, ...] = ()
     replacements: dict[int, object] = field(default_factory=dict)
     columns: tuple[ColumnUse, ...] = ()
-    subjects: tuple[tuple[str, str], ...] = ()
+    subjects: tuple[tuple[str, str, int], ...] = ()
+    """(kind, key, byte offset of the literal) of each subject that the text names."""
 
     @property
     def masked(self) -> bool:
@@ -42,7 +43,7 @@ def qualify(facts: Facts, shadows: list[tuple[RelationName, str]]) -> Reading:
 
 
 def _reading(
-    changes: list[Change], columns: tuple[ColumnUse, ...] = (), subjects: tuple[tuple[str, str], ...] = ()
+    changes: list[Change], columns: tuple[ColumnUse, ...] = (), subjects: tuple[tuple[str, str, int], ...] = ()
 ) -> Reading:
     replacements = {key: node for change in changes for key, node in change.replacements.items()}
     edits = tuple(edit for change in changes for edit in change.edits)
@@ -118,13 +119,13 @@ def _check_rejected(uses: tuple[ColumnUse, ...], purpose: str | None, state: Ses
     )
 
 
-def _subjects(facts: Facts, looks: list[tuple[RelationName, Sight]]) -> tuple[tuple[str, str], ...]:
-    found: set[tuple[str, str]] = set()
+def _subjects(facts: Facts, looks: list[tuple[RelationName, Sight]]) -> tuple[tuple[str, str, int], ...]:
+    found: set[tuple[str, str, int]] = set()
     for name, sight in looks:
         links = {source.rows.subject for source in sight.classification.values()}
         for link in links:
             if link is None or link.key is None:
                 continue
             keys = subject_keys(name.level if name.level is not None else facts.statement.node, link.key)
-            found |= {(link.kind, key) for key in keys}
+            found |= {(link.kind, key, location) for key, location in keys}
     return tuple(sorted(found))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from proxy.sql.grammar import Node
 from proxy.sql.relations import RelationName
-from proxy.sql.tree import constant, nodes, of_type, strings
+from proxy.sql.tree import constant, constant_location, nodes, of_type, strings
 
 SYSTEM_COLUMNS = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 
@@ -126,8 +126,10 @@ def _aliases(relation: RelationName, level: Node) -> tuple[set[str], set[str]]:
     return others - joins - {relation.visible_name}, joins
 
 
-def subject_keys(level: object, column: str) -> frozenset[str]:
-    """Constants that a statement compares with ``column`` by ``=`` or IN: the subjects that it names."""
+def subject_keys(level: object, column: str) -> frozenset[tuple[str, int]]:
+    """Constants that a statement compares with ``column`` by ``=`` or IN, with their byte offsets: the subjects that it
+    names.
+    """
     found = set()
     for node in of_type(level, "A_Expr"):
         if node.get("kind") not in ("AEXPR_OP", "AEXPR_IN") or strings(node.get("name"))[-1:] != ("=",):
@@ -138,7 +140,10 @@ def subject_keys(level: object, column: str) -> frozenset[str]:
         if not _is_column(left, column):
             continue
         items = right["List"].get("items", []) if isinstance(right, dict) and "List" in right else [right]
-        found |= {value for value in map(constant, items) if value is not None}
+        for item in items:
+            value, location = constant(item), constant_location(item)
+            if value is not None:
+                found.add((value, location))
     return frozenset(found)
 
 

@@ -56,6 +56,13 @@ def constant(node: object) -> str | None:
     return None
 
 
+def constant_location(node: object) -> int:
+    """The byte offset of the constant that :func:`constant` reads; -1 if there is none."""
+    while isinstance(node, dict) and "TypeCast" in node:
+        node = node["TypeCast"].get("arg")
+    return int(node["A_Const"].get("location", -1)) if isinstance(node, dict) and "A_Const" in node else -1
+
+
 def without_locations(root: object) -> object:
     """A copy of ``root`` without any offset into the text: what two texts that mean the same have in common."""
     if isinstance(root, dict):

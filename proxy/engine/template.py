@@ -1,0 +1,65 @@
+"""Verdicts for texts that differ from a decided one in literals only: the same decision, the same edits, moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from proxy.sql.shape import Shape, literal_value
+from proxy.sql.splice import Edit, apply
+from proxy.verdict import Verdict
+
+_KINDS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A verdict, the literals of the text that it was made for, and which of them name subjects (kind, literal)."""
+
+    verdict: Verdict
+    literals: tuple[tuple[int, int], ...]
+    subjects: tuple[tuple[str, int], ...]
+
+    def verdict_on(self, query: bytes, shape: Shape) -> Verdict | None:
+        """The verdict on ``query``, which has this template's shape; None where it must be decided for itself."""
+        subjects = []
+        for kind, index in self.subjects:
+            value = literal_value(query, shape.literals[index])
+            if value is None:
+                return None
+            subjects.append((kind, value))
+        statements = self.verdict.statements
+        if subjects:
+            statements = (replace(statements[0], subjects=tuple(sorted(set(subjects)))),)
+        if not self.verdict.splices:
+            return replace(self.verdict, text=query, statements=statements)
+        moved = [
+            (self._moved(start, shape), self._moved(end, shape), text) for start, end, text in self.verdict.splices
+        ]
+        text, positions = apply(query, [Edit(*splice) for splice in moved])
+        return replace(self.verdict, text=text, statements=statements, edits=positions, splices=tuple(moved))
+
+    def _moved(self, offset: int, shape: Shape) -> int:
+        """Where a token boundary of the decided text stands in a text of the same shape."""
+        shift = 0
+        for old, new in zip(self.literals, shape.literals, strict=True):
+            if old[0] >= offset:
+                break
+            shift = new[1] - old[1]
+        return offset + shift
+
+
+def template_of(verdict: Verdict, shape: Shape) -> Template | None:
+    """The template that a verdict gives; None where a literal may have had a say in it."""
+    statements = verdict.statements
+    if verdict.refusal is not None or len(statements) != 1 or statements[0].effects or not verdict.literals_are_data:
+        return None
+    if statements[0].tag not in _KINDS:
+        return None
+    places = {start: index for index, (start, _) in enumerate(shape.literals)}
+    subjects = []
+    for kind, location in verdict.subject_places:
+        index = places.get(location)
+        if index is None:
+            return None
+        subjects.append((kind, index))
+    return Template(verdict, shape.literals, tuple(subjects))
