@@ -148,6 +148,9 @@ def _check_function(
     names = trust.call(function, path)
     if names:
         raise untrusted("function", names, state)
+    types = trust.arguments(function, path)
+    if types:
+        raise untrusted("the conversion to", types, state)
     if not trust.candidates(function, path) and not _is_column(function, facts, state):
         raise undefined_function(str(function), facts.position(function.location))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.grounds import Grounds
+from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.refusals import PolicyRefused, unsupported
 from proxy.engine.resolve import resolve
@@ -92,6 +93,8 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     _check_readers(facts, classified=bool(classified), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
         return _execute(facts, state, grounds)
+    if facts.statement.kind == "VacuumStmt":
+        check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
     if not classified or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
         if facts.purpose is not None:

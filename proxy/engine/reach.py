@@ -84,6 +84,9 @@ def _check(
     full = f"{relation.schema}.{relation.name}"
     role = state.role
     if not (role is not None and role.code):
+        types = trust.columns(relation)
+        if types:
+            raise untrusted("the conversion to", types, state, through=f", and {full} has a column of it")
         names = trust.oids(reach.functions)
         if names:
             raise untrusted("function", names, state, through=f", and {access.value} on {full} may run it")

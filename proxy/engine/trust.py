@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from proxy.catalog.model import Catalog, Function, Operator, Type
+from proxy.catalog.model import Catalog, Function, Operator, Relation, Type
 from proxy.policy.model import Policy
 from proxy.sql.names import FunctionName, QualifiedName
 
@@ -68,8 +68,13 @@ class Trust:
         self._patterns = frozenset(policy.trusted_functions)
         self._operators = self._untrusted(catalog.operators_named)
         self._types = self._untrusted(catalog.types_named)
-        self.casts = self.oids(catalog.implicit_casts)
-        """Untrusted functions of casts that nobody writes down: they may stand anywhere."""
+        own = [one for named in catalog.types_named.values() for one in named]
+        self._type_names = {
+            one.oid: f"{one.schema}.{one.name}" for one in own if one.kind != "d" and self.oids(one.functions)
+        }
+        of_own_types = frozenset(function for one in own for function in one.functions)
+        self.casts = self.oids(catalog.implicit_casts - of_own_types)
+        """Untrusted functions of casts between PostgreSQL's own types: they may stand anywhere, unwritten."""
 
     def function(self, function: Function) -> bool:
         """May ``function`` run? An aggregate may if all that it is composed of may, or if it is named itself."""
@@ -111,6 +116,15 @@ class Trust:
                 if _takes(function, name.arguments) and not self.function(function)
             }
         )
+
+    def columns(self, relation: Relation) -> list[str]:
+        """Types of a relation's columns to which a value could be cast by untrusted code without anybody writing so."""
+        return sorted({self._type_names[one.type_oid] for one in relation.columns if one.type_oid in self._type_names})
+
+    def arguments(self, name: FunctionName, path: tuple[str, ...]) -> list[str]:
+        """The same for the arguments of the functions that a call may mean."""
+        types = {oid for function in self.candidates(name, path) for oid in function.input_types}
+        return sorted({self._type_names[oid] for oid in types if oid in self._type_names})
 
     def operators(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
         """Untrusted operators among those that ``names`` may mean, as ``schema.operator``."""

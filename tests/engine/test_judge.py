@@ -174,6 +174,7 @@ REFUSED = [
     Case(
         "DROP of what shadows it", MIGRATOR, "CREATE TEMP TABLE calls (); DROP TABLE calls", "0A000", "DDL on protected"
     ),
+    Case("rows counted", ANALYST, "VACUUM (VERBOSE) subscribers", "42501", "VERBOSE"),
     Case("a purpose by the back door", MIGRATOR, "ALTER ROLE x SET consentry.purpose = 'y'", "42501", "by sessions"),
     Case("an unknown prepared statement", BILLING, "EXECUTE p", "26000", '"p" does not exist'),
     Case("one of several", BILLING, "SELECT 1; SELECT * FROM nope", "42P01", "nope"),
