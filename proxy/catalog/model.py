@@ -92,8 +92,8 @@ class Relation:
 
     @property
     def builtin(self) -> bool:
-        """Made by initdb: a system catalog, a view on one, or information_schema."""
-        return self.oid < FIRST_NORMAL_OBJECT_ID
+        """Made by initdb: a system catalog, a view on one, or information_schema. OID 0 is one that has none yet."""
+        return 0 < self.oid < FIRST_NORMAL_OBJECT_ID
 
     def column(self, name: str) -> Column | None:
         """The live column of this name, or None."""

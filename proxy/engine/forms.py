@@ -20,7 +20,7 @@ from proxy.sql.grammar import Node
 from proxy.sql.quote import qualified
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column
-from proxy.sql.tree import strings
+from proxy.sql.tree import nodes, strings
 
 _WRITING = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
 _READING = frozenset({"SelectStmt", "DeclareCursorStmt", "PrepareStmt", "CopyStmt"})
@@ -37,6 +37,8 @@ class Reference:
     asked: ColumnNeeds | None
     sight: Sight
     needed: frozenset[str]
+    columns: set[str]
+    """Names of all columns of all relations that the statement names."""
 
     @property
     def relation(self) -> Relation:
@@ -70,7 +72,8 @@ class Reference:
             (system and asked.star, "a system column beside * of", None),
             (system and asked.natural, "a system column beside a NATURAL join of", None),
             (system and self.relation.kind in "vmf", "a system column of", None),
-            (bool(asked.whole_rows) and self.name.renames_columns, "a whole-row reference to renamed columns of", None),
+            (bool(self._rows) and self._may_be_column(), "a column, or a whole-row", None),
+            (bool(self._rows) and self.name.renames_columns, "a whole-row reference to renamed columns of", None),
             (asked.joined is not None, "a whole-row reference to a join of", asked.joined),
             (bool(asked.qualified) and self._ambiguous(), "a schema-qualified column reference beside", None),
         ]
@@ -89,6 +92,23 @@ class Reference:
                 position=self.facts.position(self.name.location if location is None else location),
             )
         )
+
+    @property
+    def _rows(self) -> tuple[tuple[Node, Node], ...]:
+        """Select-list items that are the row itself: a name is a column first (parse_expr.c, transformColumnRef)."""
+        return () if self.asked is None or self.name.visible_name in self.columns else self.asked.whole_rows
+
+    def _may_be_column(self) -> bool:
+        """The relation's name may be that of a column that a subquery, a WITH query or a function makes."""
+        name = self.name.visible_name
+        for key, node in nodes(self.facts.statement.node):
+            if key == "ResTarget" and node.get("name") == name:
+                return True
+            if name in strings(node.get("colnames")) or name in strings(node.get("aliascolnames")):
+                return True
+            if key in ("RangeFunction", "RangeTableFunc", "JsonTable"):
+                return True
+        return False
 
     def _ambiguous(self) -> bool:
         """``schema.table.column`` could be meant for another item of FROM once the schema is gone."""
@@ -128,7 +148,7 @@ class Reference:
         return [
             splicer.relation(self.name, text),
             *(splicer.unqualified(reference) for reference in self.asked.qualified),
-            *(self._whole_row(splicer, item, reference) for item, reference in self.asked.whole_rows),
+            *(self._whole_row(splicer, item, reference) for item, reference in self._rows),
             *self._grouped(splicer),
         ]
 

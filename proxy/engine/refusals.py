@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal, Refused
 from proxy.policy.model import Policy
 from proxy.verdict import ColumnUse
@@ -22,6 +24,13 @@ def hint(way_out: str, policy: Policy) -> str:
     """The way out, and whom to ask: the policy's contact."""
     contact = str(policy.contact)
     return f"{way_out} Contact: {contact}".strip() if contact else way_out
+
+
+def with_contact(refusal: Refusal, policy: Policy) -> Refusal:
+    """A refusal of the text itself (42501), which did not know the policy, with its contact."""
+    if refusal.sqlstate != INSUFFICIENT_PRIVILEGE:
+        return refusal
+    return replace(refusal, hint=hint(refusal.hint, policy))
 
 
 def denied(message: str, *, detail: str = "", way_out: str = "", policy: Policy, position: int = 0) -> Refused:

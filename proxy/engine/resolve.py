@@ -33,6 +33,8 @@ class Resolved:
 
     classified: list[tuple[RelationName, Relation]]
     shadows: list[tuple[RelationName, str]]
+    columns: set[str]
+    """Names of all columns of all relations that the statement names."""
 
 
 def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
@@ -40,11 +42,12 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
 
     Raises Refused: 42P01 as PostgreSQL says it; 42501 and 0A000 for what may not be reached, or not in this way.
     """
-    resolved = Resolved([], [])
+    resolved = Resolved([], [], set())
     for name in facts.relations:
         relation = _relation(facts, name, state)
         if relation is None:
             continue
+        resolved.columns.update(column.name for column in relation.columns)
         check_reach(facts, name, relation, state, grounds.trust, grounds.protected)
         _check_unclassified(relation, state, grounds)
         _check_change(facts, name, relation, grounds)

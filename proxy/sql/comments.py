@@ -16,14 +16,15 @@ _PAIR = re.compile(r"\s*([^=,\s']+)\s*=\s*'((?:[^'\\]|\\.)*)'\s*(?:,|$)", re.DOT
 
 
 def declared_purpose(query: bytes, tokens: list[Token]) -> str | None:
-    """The purpose that the comments at the ends of a statement declare, None if they declare none.
+    """The purpose that the comments at the ends of a statement declare, None if they declare none or an empty one.
 
     ``tokens`` are the statement's own, without the semicolon. Raises Refused (42501) if two disagree.
     """
     if not tokens:
         return None
     ends = [tokens[0]] if len(tokens) == 1 else [tokens[0], tokens[-1]]
-    purposes = {purpose for token in ends if token.comment for purpose in _purposes(_text(query, token))}
+    comments = [token for token in ends if token.kind == "C_COMMENT"]
+    purposes = {purpose for token in comments for purpose in _purposes(query[token.start + 2 : token.end - 2].decode())}
     if len(purposes) > 1:
         raise Refused(
             Refusal(
@@ -33,12 +34,7 @@ def declared_purpose(query: bytes, tokens: list[Token]) -> str | None:
                 hint="Declare one purpose for one statement.",
             )
         )
-    return purposes.pop() if purposes else None
-
-
-def _text(query: bytes, token: Token) -> str:
-    text = query[token.start : token.end].decode("utf-8")
-    return text[2:-2] if token.kind == "C_COMMENT" else text[2:]
+    return (purposes.pop() or None) if purposes else None
 
 
 def _purposes(comment: str) -> list[str]:

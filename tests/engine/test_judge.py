@@ -39,6 +39,7 @@ PASSED = [
     Case("transactions", BILLING, "BEGIN; SELECT 1; COMMIT", "pass", ""),
     Case("a granted purpose", BILLING, "SET consentry.purpose = 'marketing'", "pass", ""),
     Case("a view that shows nothing classified", ANALYST, "SELECT * FROM per_plan", "pass", ""),
+    Case("an empty purpose in a comment", ANALYST, "/*purpose=''*/ SELECT 1 -- purpose='x'", "pass", ""),
     Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
     Case("a temporary table", BILLING, "CREATE TEMP TABLE t (a int); SELECT * FROM t", "pass", ""),
     Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
@@ -46,6 +47,13 @@ PASSED = [
 ]
 
 SECURED = [
+    Case(
+        "a column of the alias's name",
+        ANALYST,
+        "SELECT callee FROM calls callee",
+        "mask",
+        "SELECT callee FROM «calls: id subscriber_id callee started_at duration_s cell» callee",
+    ),
     Case("a column", ANALYST, "SELECT phone FROM subscribers", "mask", "SELECT phone FROM «subscribers: phone»"),
     Case(
         "a predicate and a key",
@@ -135,7 +143,10 @@ REFUSED = [
     Case("an unterminated string", BILLING, "SELECT 'x", "42601", "unterminated quoted string"),
     Case("an unknown table", BILLING, "SELECT * FROM nope", "42P01", 'relation "nope" does not exist'),
     Case("a purpose that is not granted", ANALYST, "SET consentry.purpose = 'billing'", "42501", "not granted"),
-    Case("the same in a comment", ANALYST, "SELECT 1 -- purpose='billing'", "42501", "not granted"),
+    Case("the same in a comment", ANALYST, "SELECT 1 /*purpose='billing'*/", "42501", "not granted"),
+    Case(
+        "a name that two things may bear", ANALYST, "SELECT c FROM calls c, (SELECT 1 AS c) x", "0A000", "a column, or"
+    ),
     Case(
         "comments that disagree",
         BILLING,
