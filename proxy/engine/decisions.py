@@ -16,6 +16,7 @@ from proxy.catalog.model import Catalog
 from proxy.engine.grounds import Grounds
 from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
+from proxy.engine.refusals import with_contact
 from proxy.engine.session_state import SessionState
 from proxy.engine.startup import check_startup
 from proxy.engine.template import Template, template_of
@@ -185,7 +186,7 @@ class ConsentEngine:
 
             return judge(query, texts, state, Grounds(protected, trust, now, authorize))
         except Refused as refused:
-            return _unread(query, refused.refusal)
+            return _unread(query, with_contact(refused.refusal, state.policy))
         except Exception as error:
             # Neither the message nor the locals: both may hold literals of the statement.
             places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]

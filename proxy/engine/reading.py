@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.catalog.model import Relation
 from proxy.engine.forms import Reference, copied_columns
@@ -34,6 +34,12 @@ class Reading:
     def masked(self) -> bool:
         """Some cell may be hidden."""
         return any(use.decision != "allow" for use in self.columns)
+
+    def beside(self, changes: list[Change]) -> Reading:
+        """The same with changes to other relations of the statement."""
+        edits = tuple(edit for change in changes for edit in change.edits)
+        replacements = {key: node for change in changes for key, node in change.replacements.items()}
+        return replace(self, edits=self.edits + edits, replacements=self.replacements | replacements)
 
 
 def qualify(facts: Facts, shadows: list[tuple[RelationName, str]]) -> Reading:
@@ -75,7 +81,7 @@ def read(
         _check_rejected(found, purpose, state)
         if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
             continue
-        reference = Reference(facts, name, asked, sight, needed)
+        reference = Reference(facts, name, asked, sight, needed, resolved.columns)
         reference.check(grounds.protected)
         changes += reference.changes(viewer, state.context.catalog)
     splicer = Splicer(facts.query, facts.tokens)
