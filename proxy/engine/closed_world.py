@@ -13,7 +13,7 @@ from proxy.sql.effects import set_config, setting_change
 from proxy.sql.facts import Facts
 from proxy.sql.names import FunctionName
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import constant, of_type
+from proxy.sql.tree import constant, of_type, strings
 from proxy.verdict import CreateRelation, DropRelation
 
 _VALUE_CATALOGS = re.compile(
@@ -185,7 +185,7 @@ def _check_set_config(facts: Facts, state: SessionState) -> None:
         if call.name != "set_config":
             continue
         arguments = call.node.get("args", [])
-        name = constant(arguments[0]) if arguments else None
+        name = (constant(arguments[0]) if arguments else None) or _looked_up(facts, call)
         if name is None:
             raise denied(
                 "set_config with a computed name is not available",
@@ -206,6 +206,26 @@ def _check_set_config(facts: Facts, state: SessionState) -> None:
         check_setting(folded, value, state.policy)
         if folded == "consentry.purpose" and value:
             state.check_declared(value, "setting")
+
+
+def _looked_up(facts: Facts, call: FunctionName) -> str | None:
+    """The one parameter that ``set_config(name, …) FROM pg_settings WHERE name = 'parameter'`` can mean.
+
+    It is pg_dump's way of setting a parameter only where the server has it.
+    """
+    node = facts.statement.node
+    where = node.get("whereClause", {}).get("A_Expr", {})
+    own = [relation for relation in facts.relations if relation.level is node]
+    if [(relation.schema, relation.name) for relation in facts.relations] not in (
+        [(None, "pg_settings")],
+        [("pg_catalog", "pg_settings")],
+    ):
+        return None
+    columns = [
+        strings(side.get("ColumnRef", {}).get("fields")) for side in (call.node["args"][0], where.get("lexpr", {}))
+    ]
+    plain = len(own) == 1 and where.get("kind") == "AEXPR_OP" and strings(where.get("name")) == ("=",)
+    return constant(where.get("rexpr")) if plain and columns == [("name",), ("name",)] else None
 
 
 def check_telling(facts: Facts) -> None:

@@ -119,6 +119,7 @@ RELATIONS = (
     relation(20009, "app.subscribers", "id int8, phone phone", "id"),
     relation(2619, "pg_catalog.pg_statistic", "starelid int4"),
     relation(1259, "pg_catalog.pg_class", "oid int4, relname text"),
+    relation(12100, "pg_catalog.pg_settings", "name text, setting text", kind="v"),
 )
 
 _BUILTIN = (

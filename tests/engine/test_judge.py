@@ -40,6 +40,13 @@ PASSED = [
     Case("a granted purpose", BILLING, "SET consentry.purpose = 'marketing'", "pass", ""),
     Case("a view that shows nothing classified", ANALYST, "SELECT * FROM per_plan", "pass", ""),
     Case("an empty purpose in a comment", ANALYST, "/*purpose=''*/ SELECT 1 -- purpose='x'", "pass", ""),
+    Case(
+        "what pg_dump sets where there is such a parameter",
+        BILLING,
+        "SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'",
+        "pass",
+        "",
+    ),
     Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
     Case("a temporary table", BILLING, "CREATE TEMP TABLE t (a int); SELECT * FROM t", "pass", ""),
     Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
