@@ -63,7 +63,7 @@ class Events:
     def refuse(
         self, statements: tuple[StatementVerdict, ...], refusal: Refusal, policy: Policy, purpose: str | None
     ) -> tuple[Refusal, Run]:
-        """A text is refused. Returns the refusal with its event named in DETAIL. Raises what the journal raises."""
+        """A text is refused. Returns the refusal, with its event named in DETAIL. Raises what the journal raises."""
         if not statements:
             statements = (StatementVerdict("reject", "", "", "", purpose),)
         events: list[str] = []
@@ -72,6 +72,9 @@ class Events:
             event = self._journal.new_event_id()
             self._journal.statement(self.facts, event, statement, policy, refusal)
             events.append(event)
+        if not refusal.message.startswith("consentry:"):
+            # PostgreSQL's own error, told in its own words: nothing may show that another told it.
+            return refusal, Run(events, self._clock())
         detail = f"{refusal.detail}\n" if refusal.detail else ""
         return replace(refusal, detail=f"{detail}audit event {events[named]}"), Run(events, self._clock())
 
@@ -82,6 +85,11 @@ class Events:
         run.done += 1
         run.started = now
         self._journaled(lambda: self._journal.result(self.facts, event, rows, (now - started) * 1000, None))
+
+    def alarm(self, witness: str, columns: tuple[str, ...], run: Run | None) -> None:
+        """A witness found that the statement under way, if any, reads what it must not."""
+        event = run.events[run.done] if run is not None and run.open else None
+        self._journaled(lambda: self._journal.alarm(self.facts, event, witness, columns))
 
     def abandon(self, run: Run, sqlstate: str | None, rows: int | None = None) -> None:
         """The text goes no further: the statement under way failed (or its portal closed), the rest never ran."""
