@@ -88,10 +88,13 @@ class Binding:
 
     def _decide_bound(self, portal: Portal) -> Verdict:
         """What a portal reads was fixed at Bind. Where names mean other relations since, the decision of then is the
-        one on what it reads, and holds while everything else is as it was."""
+        one on what it reads, and holds while everything else is as it was. Once it has begun to run, the purpose
+        that was in force then decides, as it does for a cursor; only another policy ends it."""
         dialogue = self._dialogue
         circumstances = dialogue.circumstances
         verdict = circumstances.decide(portal.statement.text)
+        if portal.run is not None and portal.policy is circumstances.policy:
+            return portal.verdict
         if not circumstances.renamed(portal.statement.text, portal.naming):
             return verdict
         unchanged = portal.settings == dialogue.transaction.settings.current() and portal.policy is circumstances.policy

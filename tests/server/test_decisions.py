@@ -223,7 +223,7 @@ def test_a_portal_whose_names_were_taken_over(client: RawClient) -> None:
     client.query("CREATE TEMP TABLE covered (n int)")
     assert rows(client.ask(frontend.execute(b"p", 1) + SYNC_MESSAGE)) == ["2"]
     client.query("SET LOCAL consentry.purpose = 'other'")
-    assert rows(client.ask(frontend.execute(b"p", 1) + SYNC_MESSAGE))[0].startswith("E ERROR 42501")
+    assert rows(client.ask(frontend.execute(b"p", 1) + SYNC_MESSAGE)) == ["3"]  # decided when it began
     client.query("ROLLBACK")
 
 
