@@ -200,6 +200,9 @@ class Engine(Protocol):
 
 Kind = Literal["pass", "allow", "mask", "reject"]
 
+Origins = frozenset[tuple[int, int]]
+"""Columns as a RowDescription names where they come from: OID of the relation, number of the attribute."""
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
@@ -229,6 +232,8 @@ class StatementVerdict:
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str], ...] = ()
     effects: tuple[Effect, ...] = ()
+    raw_origins: Origins = frozenset()
+    """The classified columns that a result may name as where a column of it comes from: those shown as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +261,18 @@ class Verdict:
     """No literal of the text had a say in the verdict, beside those of ``subject_places``."""
     subject_places: tuple[tuple[str, int], ...] = ()
     """(kind, byte offset of the literal) of each subject that the text names."""
+
+    classified_origins: Origins = frozenset()
+    """Every classified column of the database."""
+
+    def hidden_origins(self, index: int, origins: Origins) -> Origins:
+        """Those of ``origins`` that a result of the text's statement number ``index`` must not come from."""
+        found = self.classified_origins & origins
+        if not found or index >= len(self.statements):
+            return frozenset()
+        statement = self.statements[index]
+        # What a cursor shows was decided when it was declared.
+        return frozenset() if statement.tag == "FETCH" else found - statement.raw_origins
 
     @property
     def rewritten(self) -> bool:

@@ -105,7 +105,9 @@ def _relations(
         if row["is_key"] and row["relation"] in names:
             keys[row["relation"]].append(_named_columns(columns, row["relation"], row["numbers"]))
     partition_keys = {
-        row["relation"]: _named_columns(columns, row["relation"], dict.fromkeys(row["numbers"]))
+        row["relation"]: tuple(
+            columns[row["relation"]][number].name if number else "" for number in dict.fromkeys(row["numbers"])
+        )
         for row in rows["partitioned"]
         if row["relation"] in names
     }

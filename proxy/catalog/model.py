@@ -69,8 +69,9 @@ class Reach:
 class Relation:
     """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
     composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over
-    plain columns. ``reach``: by kind of access, already closed over. ``sources``: the relations that a materialized
-    view was computed from, at any depth; reading it reads a copy, so they are no part of its reach.
+    plain columns. ``partition_key``: its columns, '' for an expression. ``reach``: by kind of access, already closed
+    over. ``sources``: the relations that a materialized view was computed from, at any depth; reading it reads a copy,
+    so they are no part of its reach.
     """
 
     oid: int

@@ -122,6 +122,7 @@ def check_names(facts: Facts, state: SessionState, trust: Trust) -> None:
     for function in facts.functions:
         _check_function(function, facts, state, trust, path)
     for kind, names in (
+        ("function", trust.attributes(facts.attributes, path)),
         ("cast function", trust.casts if KINDS[facts.statement.kind][0] is Family.QUERY else []),
         ("operator", trust.operators(facts.operators, path)),
         ("type", trust.types(facts.types, state.path())),

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.closed_world import check_telling, has_node
-from proxy.engine.protected import Protected
+from proxy.engine.protected import Protected, family
 from proxy.engine.refusals import PolicyRefused
-from proxy.engine.secured import Shape, Sight, Viewer, fragment
+from proxy.engine.secured import Shape, Sight, Viewer, fragment, unrestricted
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.columns import ColumnNeeds
 from proxy.sql.facts import Facts
@@ -46,15 +46,15 @@ class Reference:
 
     # --- what cannot be secured ---------------------------------------------------------------------------------------
 
-    def check(self, protected: Protected) -> None:
+    def check(self, protected: Protected, catalog: Catalog) -> None:
         """Raises PolicyRefused (0A000, for EXPLAIN 42501), naming what is missing."""
         check_telling(self.facts)
-        for applies, words, location in self._missing(protected):
+        for applies, words, location in self._missing(protected, catalog):
             if applies:
                 self._refuse(words, location)
         self._check_generated()
 
-    def _missing(self, protected: Protected) -> list[tuple[bool, str, int | None]]:
+    def _missing(self, protected: Protected, catalog: Catalog) -> list[tuple[bool, str, int | None]]:
         kind, node, asked = self.facts.statement.kind, self.facts.statement.node, self.asked
         mixed = protected.mixed.get(self.relation.oid)
         missing: list[tuple[bool, str, int | None]] = [
@@ -63,11 +63,16 @@ class Reference:
             (mixed is not None, f"the classification of {mixed} beside that of", None),
             (self.relation.kind not in "rpvmf", "this kind of relation:", None),
         ]
+        missing.append(
+            (bool(self.relation.parents) and self._parted(catalog), "a partition chosen by hidden values:", None)
+        )
         if asked is None:
             return [*missing, (kind != "CopyStmt" or self.relation.kind not in "rm", "this reference to", None)]
         system = bool(asked.system)
+        parted = self._parted(catalog)
         return [
             *missing,
+            (parted and system, "a system column, which tells the partition, of", None),
             (self.name.place != "from", "this reference to", None),
             (system and asked.star, "a system column beside * of", None),
             (system and asked.natural, "a system column beside a NATURAL join of", None),
@@ -92,6 +97,19 @@ class Reference:
                 position=self.facts.position(self.name.location if location is None else location),
             )
         )
+
+    def _parted(self, catalog: Catalog) -> bool:
+        """Which partition a row stands in tells of a value that this session may not see.
+
+        The keys of the table, of the tables that it is a partition of, and of its own partitioned partitions count; a
+        key that is an expression ('') could be of any column.
+        """
+        above = [self.relation]
+        for relation in above:
+            above += [catalog.relations[oid] for oid in relation.parents if oid in catalog.relations]
+        keys = {key for relation in [*above, *family(catalog, self.relation.oid)] for key in relation.partition_key}
+        hidden = {name for name, decision in self.sight.decisions.items() if not unrestricted(decision)}
+        return bool(keys & (hidden | {""}))
 
     @property
     def _rows(self) -> tuple[tuple[Node, Node], ...]:

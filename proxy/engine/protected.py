@@ -9,6 +9,7 @@ from proxy.engine.classification import Classification, of_table
 from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
 from proxy.policy.model import Name, Policy, TablePolicy
+from proxy.verdict import Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Protected:
     sources: frozenset[int]
     names: frozenset[str]
     """Names of all classified relations and sources, without schema."""
+    origins: Origins
+    """Every classified column."""
 
     def __contains__(self, oid: int) -> bool:
         return oid in self.classified or oid in self.sources
@@ -50,7 +53,13 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
     classified.update(views.classified)
     others = _sources(policy, catalog)
     names = frozenset(catalog.relations[oid].name for oid in others | classified.keys())
-    return Protected(classified, mixed, views.refused, frozenset(views.harmless), others, names)
+    origins = frozenset(
+        (oid, column.number)
+        for oid, classification in classified.items()
+        for column in catalog.relations[oid].columns
+        if column.name in classification
+    )
+    return Protected(classified, mixed, views.refused, frozenset(views.harmless), others, names, origins)
 
 
 def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, Classification]) -> dict[int, str]:

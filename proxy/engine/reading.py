@@ -17,7 +17,7 @@ from proxy.sql.columns import ColumnNeeds, needs, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Edit, Splicer
-from proxy.verdict import ColumnUse
+from proxy.verdict import ColumnUse, Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Reading:
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str, int], ...] = ()
     """(kind, key, byte offset of the literal) of each subject that the text names."""
+    raw_origins: Origins = frozenset()
+    """The classified columns that show as they are in every row."""
 
     @property
     def masked(self) -> bool:
@@ -82,11 +84,12 @@ def read(
         if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
             continue
         reference = Reference(facts, name, asked, sight, needed, resolved.columns)
-        reference.check(grounds.protected)
+        reference.check(grounds.protected, state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)
     splicer = Splicer(facts.query, facts.tokens)
     changes += [splicer.qualified(name, schema) for name, schema in resolved.shadows]
-    return _reading(changes, tuple(uses.values()), _subjects(facts, looks))
+    reading = _reading(changes, tuple(uses.values()), _subjects(facts, looks))
+    return replace(reading, raw_origins=frozenset().union(*(sight.raw_origins for _, sight in looks)))
 
 
 def _look(viewer: Viewer, relation: Relation, grounds: Grounds) -> Sight:

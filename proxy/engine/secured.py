@@ -20,7 +20,7 @@ from proxy.masks import Mask, null, render
 from proxy.policy.decision import decide
 from proxy.policy.model import Decision, Outcome, Policy, Use
 from proxy.sql.quote import identifier, qualified
-from proxy.verdict import ColumnUse
+from proxy.verdict import ColumnUse, Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,16 @@ class Sight:
     @property
     def unrestricted(self) -> bool:
         """Every classified column is allowed in every row: the bare table is its own secured relation."""
-        return all(_unrestricted(decision) for decision in self.decisions.values())
+        return all(unrestricted(decision) for decision in self.decisions.values())
+
+    @property
+    def raw_origins(self) -> Origins:
+        """The classified columns that are allowed in every row."""
+        return frozenset(
+            (self.relation.oid, column.number)
+            for column in self.relation.columns
+            if column.name in self.decisions and unrestricted(self.decisions[column.name])
+        )
 
     def uses(self, columns: frozenset[str]) -> tuple[ColumnUse, ...]:
         """What the audit says of the classified ones among ``columns``."""
@@ -135,7 +144,8 @@ def _kept_rows(rows: RowConditions, sight: Sight) -> str:
     return f" WHERE {' AND '.join(dict.fromkeys(terms))} OFFSET 0" if terms else ""
 
 
-def _unrestricted(decision: Decision) -> bool:
+def unrestricted(decision: Decision) -> bool:
+    """Every row shows the cell as it is stored."""
     return decision.outcome is Outcome.ALLOW and not decision.conditions
 
 

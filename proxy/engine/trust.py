@@ -34,6 +34,17 @@ _REACHING = re.compile(
 )
 """Built-in functions that read data by name, speak of other sessions or of rows touched, or reach outside."""
 
+_HARMLESS = frozenset(
+    {
+        "pg_stat_get_snapshot_timestamp",
+        "pg_stat_clear_snapshot",
+        "pg_wal_lsn_diff",
+        "pg_walfile_name",
+        "pg_walfile_name_offset",
+    }
+)
+"""Those among the names above that only compute, or speak of the session's own snapshot."""
+
 TELLING = frozenset({"current_query"})
 """Functions that would show the text that runs instead of the client's, where the two differ."""
 
@@ -60,6 +71,10 @@ COMPUTING_EXTENSIONS = frozenset(
 """Extensions whose functions compute from their arguments alone."""
 
 
+_ANY_ROW = frozenset({2249, 2276, 2283, 2776, 5077, 5079})
+"""record, any, anyelement, anynonarray, anycompatible, anycompatiblenonarray: pseudo-types that take a row."""
+
+
 class Trust:
     """What a policy trusts of a catalog. Asked for each new statement."""
 
@@ -72,6 +87,7 @@ class Trust:
         self._type_names = {
             one.oid: f"{one.schema}.{one.name}" for one in own if one.kind != "d" and self.oids(one.functions)
         }
+        self._rows = _ANY_ROW | {one.oid for one in own}
         of_own_types = frozenset(function for one in own for function in one.functions)
         self.casts = self.oids(catalog.implicit_casts - of_own_types)
         """Untrusted functions of casts between PostgreSQL's own types: they may stand anywhere, unwritten."""
@@ -84,7 +100,7 @@ class Trust:
         if function.calls and self.oids(function.calls):
             return False
         if function.builtin:
-            return not _REACHING.fullmatch(function.name)
+            return function.name in _HARMLESS or not _REACHING.fullmatch(function.name)
         if "*" in self._patterns or f"{function.schema}.*" in self._patterns:
             # A function of a dblink's kind must be named itself.
             return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)
@@ -116,6 +132,16 @@ class Trust:
                 if _takes(function, name.arguments) and not self.function(function)
             }
         )
+
+    def attributes(self, names: Iterable[str], path: tuple[str, ...]) -> list[str]:
+        """Untrusted functions of one row among those that a name behind a dot may mean."""
+        refused = set()
+        for name in names:
+            for function in self._catalog.functions_named.get(name, ()):
+                of_row = _takes(function, 1) and bool(self._rows & set(function.input_types[:1]))
+                if of_row and function.schema in path and not self.function(function):
+                    refused.add(f"{function.schema}.{function.name}")
+        return sorted(refused)
 
     def columns(self, relation: Relation) -> list[str]:
         """Types of a relation's columns to which a value could be cast by untrusted code without anybody writing so."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proxy.sql.comments import declared_purpose
 from proxy.sql.effects import effects
 from proxy.sql.grammar import Statement, Token, parse, scan
-from proxy.sql.names import FunctionName, QualifiedName, functions, operators, types
+from proxy.sql.names import FunctionName, QualifiedName, attributes, functions, operators, types
 from proxy.sql.normalize import fingerprint, normalize
 from proxy.sql.relations import RelationName, relations
 from proxy.sql.statements import tag
@@ -24,6 +24,7 @@ class Facts:
     tag: str
     relations: tuple[RelationName, ...]
     functions: tuple[FunctionName, ...]
+    attributes: frozenset[str]
     operators: frozenset[QualifiedName]
     types: frozenset[QualifiedName]
     purpose: str | None
@@ -57,6 +58,7 @@ def _facts(query: bytes, statement: Statement, tokens: list[Token]) -> Facts:
         tag=tag(statement.kind, statement.node),
         relations=tuple(relations(statement.node, statement.kind)),
         functions=tuple(functions(statement.node)),
+        attributes=attributes(statement.node),
         operators=operators(statement.node),
         types=types(statement.node),
         purpose=declared_purpose(query, tokens),

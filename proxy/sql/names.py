@@ -55,6 +55,19 @@ def functions(root: object) -> list[FunctionName]:
     return found
 
 
+def attributes(root: object) -> frozenset[str]:
+    """Every name that stands behind a dot: ``a.b``, ``(a).b``. If it is no column of ``a``, PostgreSQL takes it for a
+    function of the row (parse_func.c, ParseFuncOrColumn).
+    """
+    found: set[str] = set()
+    for key, node in nodes(root):
+        if key == "ColumnRef":
+            found.update(strings(node.get("fields"))[1:])
+        elif key == "A_Indirection":
+            found.update(strings(node.get("indirection")))
+    return frozenset(found)
+
+
 def operators(root: object) -> frozenset[QualifiedName]:
     """Every operator that is applied, also those that a keyword stands for (BETWEEN, LIKE, IN, USING, CASE x WHEN)."""
     found = {QualifiedName(None, "=")}

@@ -20,7 +20,7 @@ class Family(Enum):
     DDL = "ddl"
     """Needs ``ddl: true``."""
     CODE = "code"
-    """Needs ``code: true``: runs code that nobody here can read."""
+    """Needs ``code: true``: runs code that nobody here can read, or carries data to where no policy holds."""
 
 
 _QUERY = {
@@ -102,8 +102,46 @@ _DDL = {
     "AlterRoleSetStmt": "ALTER ROLE",
     "DropRoleStmt": "DROP ROLE",
     "AlterDatabaseSetStmt": "ALTER DATABASE",
+    "AlterDatabaseStmt": "ALTER DATABASE",
+    "AlterDatabaseRefreshCollStmt": "ALTER DATABASE",
+    "DropdbStmt": "DROP DATABASE",
+    "CreateTableSpaceStmt": "CREATE TABLESPACE",
+    "DropTableSpaceStmt": "DROP TABLESPACE",
+    "AlterTableSpaceOptionsStmt": "ALTER TABLESPACE",
+    "AlterCollationStmt": "ALTER COLLATION",
+    "AlterTSDictionaryStmt": "ALTER TEXT SEARCH DICTIONARY",
+    "AlterTSConfigurationStmt": "ALTER TEXT SEARCH CONFIGURATION",
+    "AlterExtensionContentsStmt": "ALTER EXTENSION",
+    "SecLabelStmt": "SECURITY LABEL",
 }
-_CODE = {"DoStmt": "DO", "CallStmt": "CALL", "LoadStmt": "LOAD"}
+_CODE = {
+    "DoStmt": "DO",
+    "CallStmt": "CALL",
+    "LoadStmt": "LOAD",
+    # What follows makes code run elsewhere, carries data out of the database, or reads it from another place.
+    "CreatePLangStmt": "CREATE LANGUAGE",
+    "CreateTransformStmt": "CREATE TRANSFORM",
+    "CreateConversionStmt": "CREATE CONVERSION",
+    "CreateAmStmt": "CREATE ACCESS METHOD",
+    "CreateEventTrigStmt": "CREATE EVENT TRIGGER",
+    "AlterEventTrigStmt": "ALTER EVENT TRIGGER",
+    "CreateFdwStmt": "CREATE FOREIGN DATA WRAPPER",
+    "AlterFdwStmt": "ALTER FOREIGN DATA WRAPPER",
+    "CreateForeignServerStmt": "CREATE SERVER",
+    "AlterForeignServerStmt": "ALTER SERVER",
+    "CreateForeignTableStmt": "CREATE FOREIGN TABLE",
+    "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA",
+    "CreateUserMappingStmt": "CREATE USER MAPPING",
+    "AlterUserMappingStmt": "ALTER USER MAPPING",
+    "DropUserMappingStmt": "DROP USER MAPPING",
+    "CreatePublicationStmt": "CREATE PUBLICATION",
+    "AlterPublicationStmt": "ALTER PUBLICATION",
+    "CreateSubscriptionStmt": "CREATE SUBSCRIPTION",
+    "AlterSubscriptionStmt": "ALTER SUBSCRIPTION",
+    "DropSubscriptionStmt": "DROP SUBSCRIPTION",
+    "CreatedbStmt": "CREATE DATABASE",
+    "AlterSystemStmt": "ALTER SYSTEM",
+}
 
 KINDS: dict[str, tuple[Family, str]] = {
     **{kind: (Family.QUERY, tag) for kind, tag in _QUERY.items()},

@@ -174,6 +174,8 @@ REFUSED = [
     Case("COPY to a program", BILLING, "COPY plans TO PROGRAM 'cat'", "42501", "server files and programs"),
     Case("LISTEN", BILLING, "LISTEN x", "42501", "LISTEN on channel"),
     Case("an untrusted function", BILLING, "SELECT app.peek(1)", "42501", "app.peek is not trusted"),
+    Case("the same behind a dot", BILLING, "SELECT p.of_row FROM plans p", "42501", "public.of_row is not trusted"),
+    Case("the same of a row in parentheses", BILLING, "SELECT (p).of_row FROM plans p", "42501", "public.of_row"),
     Case("an unknown function", BILLING, "SELECT nope(1)", "42883", "function nope does not exist"),
     Case("SQL as data", BILLING, "SELECT query_to_xml('TABLE subscribers', true, true, '')", "42501", "query_to_xml"),
     Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
