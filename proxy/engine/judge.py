@@ -15,6 +15,7 @@ from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.refusals import PolicyRefused, unsupported
 from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
+from proxy.engine.system_reading import secure
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.proof import prove
@@ -31,6 +32,8 @@ class _Judged:
     verdict: StatementVerdict
     reading: Reading
     secured: bool = False
+    quotes_itself: bool = False
+    """What runs holds the client's text as data."""
 
 
 def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: Grounds) -> Verdict:
@@ -46,6 +49,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
     statements = tuple(one.verdict for one in judged)
     edits = [edit for one in judged for edit in one.reading.edits]
     data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
+    data = data and not any(one.quotes_itself for one in judged)
     places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects)
     if not edits:
         secured = any(one.secured for one in judged)
@@ -90,7 +94,8 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     check_names(facts, state, grounds.trust)
     resolved = resolve(facts, state, grounds)
     classified = resolved.classified
-    _check_readers(facts, classified=bool(classified), grounds=grounds)
+    system = secure(facts, resolved, state, grounds)
+    _check_readers(facts, classified=bool(classified or system), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
         return _execute(facts, state, grounds)
     if facts.statement.kind == "VacuumStmt":
@@ -100,17 +105,20 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
-        return _Judged(_verdict(facts, state, "pass", purpose, Reading()), qualify(facts, resolved.shadows))
-    state.must_be_known()
-    reading = read(facts, resolved, state, purpose, grounds)
-    _check_purpose(facts, state)
-    verdict = _verdict(facts, state, "mask" if reading.masked else "allow", purpose, reading)
+        kind: Kind = "pass"
+        reading = qualify(facts, resolved.shadows)
+    else:
+        state.must_be_known()
+        reading = read(facts, resolved, state, purpose, grounds)
+        _check_purpose(facts, state)
+        kind = "mask" if reading.masked else "allow"
+    reading = reading.beside(system)
+    verdict = _verdict(facts, state, kind, purpose, reading)
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
-    return _Judged(
-        verdict, reading, secured=any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
-    )
+    secured = any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
+    return _Judged(verdict, reading, secured, quotes_itself=bool(system))
 
 
 def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:
@@ -140,6 +148,7 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         columns=reading.columns,
         subjects=tuple(dict.fromkeys((kind, key) for kind, key, _ in reading.subjects)),
         effects=tuple(state.resolved(effect) for effect in facts.effects),
+        raw_origins=reading.raw_origins,
     )
 
 

@@ -7,6 +7,7 @@ from proxy.engine.closed_world import has_node, holds_values, untrusted
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
+from proxy.engine.system_catalogs import made_by_initdb, system_catalog
 from proxy.engine.trust import Trust
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
@@ -45,6 +46,12 @@ def check_reach(
     42501 names code that is not trusted; 0A000 names a protected relation that is reached in a way that cannot be
     secured. A trusted view is read as it is.
     """
+    code = state.role is not None and state.role.code
+    if made_by_initdb(relation) and not code and set(accesses(facts, name)) - {Access.SELECT}:
+        # Among them are views whose rules change settings, and tables that say what is a table's name.
+        raise denied(f"{facts.tag} changes the system catalog {relation.name}", policy=state.policy)
+    if system_catalog(relation) is not None:
+        return  # secured where it is read
     if holds_values(relation.schema, relation.name):
         raise unsupported(
             f'"{relation.schema}.{relation.name}" holds stored values or other sessions\' statements',

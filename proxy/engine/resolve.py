@@ -10,6 +10,7 @@ from proxy.engine.reach import accesses, check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
 from proxy.engine.search_path import find, shadowed
 from proxy.engine.session_state import SessionState
+from proxy.engine.system_catalogs import SystemCatalog, system_catalog
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.statements import KINDS, Family
@@ -35,6 +36,8 @@ class Resolved:
     shadows: list[tuple[RelationName, str]]
     columns: set[str]
     """Names of all columns of all relations that the statement names."""
+    system: list[tuple[RelationName, Relation, SystemCatalog]]
+    """The system catalogs that do not show as they are."""
 
 
 def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
@@ -42,7 +45,7 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
 
     Raises Refused: 42P01 as PostgreSQL says it; 42501 and 0A000 for what may not be reached, or not in this way.
     """
-    resolved = Resolved([], [], set())
+    resolved = Resolved([], [], set(), [])
     for name in facts.relations:
         relation = _relation(facts, name, state)
         if relation is None:
@@ -53,6 +56,9 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         _check_change(facts, name, relation, grounds)
         if relation.oid in grounds.protected.classified:
             resolved.classified.append((name, relation))
+        catalog = system_catalog(relation)
+        if catalog is not None:
+            resolved.system.append((name, relation, catalog))
         behind = shadowed(state.context, state.path(), name.name, relation) if name.schema is None else None
         if behind is not None:
             resolved.shadows.append((name, relation.schema))

@@ -118,6 +118,7 @@ RELATIONS = (
     ),
     relation(20009, "app.subscribers", "id int8, phone phone", "id"),
     relation(2619, "pg_catalog.pg_statistic", "starelid int4"),
+    relation(12142, "pg_catalog.pg_backend_memory_contexts", "name text", kind="v"),
     relation(1259, "pg_catalog.pg_class", "oid int4, relname text"),
     relation(12100, "pg_catalog.pg_settings", "name text, setting text", kind="v"),
 )

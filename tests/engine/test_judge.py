@@ -180,7 +180,7 @@ REFUSED = [
     Case("SQL as data", BILLING, "SELECT query_to_xml('TABLE subscribers', true, true, '')", "42501", "query_to_xml"),
     Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
     Case("a view that judges", ANALYST, "SELECT * FROM long_names", "42501", "it does more than to show full_name"),
-    Case("statistics", BILLING, "SELECT * FROM pg_statistic", "0A000", "holds stored values"),
+    Case("memory", BILLING, "SELECT * FROM pg_backend_memory_contexts", "0A000", "holds stored values"),
     Case("a write", BILLING, "UPDATE subscribers SET phone = ''", "0A000", "changes the protected table"),
     Case("a write in WITH", BILLING, "WITH d AS (DELETE FROM calls RETURNING *) SELECT * FROM d", "0A000", "protected"),
     Case("a write to consent", BILLING, "INSERT INTO consents VALUES (1)", "0A000", "protected table public.consents"),
