@@ -14,6 +14,7 @@ from proxy.session.transaction import Transaction
 from proxy.verdict import Context, Decisions, Engine, Verdict
 
 EXECUTE: Final = b"execute"
+LIST: Final = b"pg_prepared_statements"
 
 
 class PolicyHolder(Protocol):
@@ -92,7 +93,7 @@ class Circumstances:
             verdict = decisions.known.get(text)
             if verdict is None:
                 verdict = self._first_seen(decisions, text)
-            if verdict.refusal is not None and names_prepared(text):
+            if (verdict.refusal is not None or verdict.rewritten) and names_prepared(text):
                 verdict = self._with_prepared(verdict, text)
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
@@ -139,7 +140,9 @@ class Circumstances:
         return decisions.authorize(text)
 
     def _with_prepared(self, verdict: Verdict, text: bytes) -> Verdict:
-        """SQL EXECUTE depends on what its name stands for; nothing else does, so other contexts leave that out."""
+        """SQL EXECUTE depends on what its name stands for, and pg_prepared_statements shows it; nothing else does, so
+        other contexts leave that out.
+        """
         prepared = self._prepared()
         if not prepared.texts:
             return verdict
@@ -148,8 +151,9 @@ class Circumstances:
 
 
 def names_prepared(text: bytes) -> bool:
-    """The text may hold an SQL EXECUTE."""
-    return EXECUTE in text.lower()
+    """The text may hold an SQL EXECUTE, or read the list of prepared statements."""
+    folded = text.lower()
+    return EXECUTE in folded or LIST in folded
 
 
 def refused(text: bytes, refusal: Refusal) -> Verdict:
