@@ -101,7 +101,7 @@ def _check_set(facts: Facts, state: SessionState) -> None:
     change = setting_change(node)
     if change is None:
         return
-    check_setting(change.name, change.value, state.policy)
+    check_setting(change.name, change.value, state.policy, code=state.role is not None and state.role.code)
     if change.name == "consentry.purpose" and change.value:
         state.check_declared(change.value, "setting")
 
@@ -204,7 +204,7 @@ def _check_set_config(facts: Facts, state: SessionState) -> None:
                 way_out=f"Write SELECT set_config('{folded}', 'value', false), or SET.",
                 policy=state.policy,
             )
-        check_setting(folded, value, state.policy)
+        check_setting(folded, value, state.policy, code=state.role is not None and state.role.code)
         if folded == "consentry.purpose" and value:
             state.check_declared(value, "setting")
 

@@ -44,6 +44,8 @@ _ALLOWED = frozenset(
     xmlbinary xmloption
     """.split()
 )
+_READING = frozenset({"client_encoding", "standard_conforming_strings", "backslash_quote", "transform_null_equals"})
+"""What changes how a text is read."""
 _ALLOWED_PREFIXES = ("enable_", "geqo", "jit_")
 _OWN = frozenset({"consentry.purpose", "consentry.actor", "consentry.subject", "consentry.notify"})
 _CUSTOM = re.compile(r"(?!auto_explain\.|pg_stat_statements\.|pg_hint_plan\.)[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)+")
@@ -54,10 +56,15 @@ _IGNORED_IN_ENCODINGS = re.compile(r"[^a-z0-9]")
 ``'utf-8'`` with the quotes."""
 
 
-def check_setting(name: str, value: str | None, policy: Policy) -> None:
-    """Raises Refused (42501) unless ``name`` (in lower case) may be set to ``value`` (None: to its start value)."""
+def check_setting(name: str, value: str | None, policy: Policy, *, code: bool = False) -> None:
+    """Raises Refused (42501) unless ``name`` (in lower case) may be set to ``value`` (None: to its start value).
+
+    ``code``: the role is trusted with everything but with how its texts are read.
+    """
     if name.startswith("consentry."):
         _check_own(name, value, policy)
+        return
+    if code and name not in _READING:
         return
     if not (name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES) or _CUSTOM.fullmatch(name)):
         raise denied(

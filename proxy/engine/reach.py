@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from proxy.catalog.model import Access, Reach, Relation
-from proxy.engine.closed_world import has_node, holds_values, untrusted
+from proxy.engine.closed_world import holds_values, untrusted
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import made_by_initdb, system_catalog
 from proxy.engine.trust import Trust
 from proxy.sql.facts import Facts
+from proxy.sql.grammar import Node
 from proxy.sql.relations import RelationName
+from proxy.sql.tree import of_type
 
 
 def accesses(facts: Facts, name: RelationName) -> tuple[Access, ...]:
@@ -22,20 +24,36 @@ def accesses(facts: Facts, name: RelationName) -> tuple[Access, ...]:
         if kind == "CopyStmt" and node.get("is_from") and name.place == "other":
             return (Access.INSERT,)
         return (Access.SELECT,)
-    # A target may stand in a WITH query of any statement: what the whole statement does counts for each of them.
-    found = {Access.SELECT}
-    for node_type, needed in _TARGETS.items():
-        if kind == node_type or has_node(facts, node_type):
-            found.update(needed)
-    return tuple(sorted(found))
+    return tuple(sorted(_writes(*_writer(facts, name))))
 
 
-_TARGETS = {
-    "InsertStmt": (Access.INSERT, Access.UPDATE),
-    "UpdateStmt": (Access.UPDATE,),
-    "DeleteStmt": (Access.DELETE,),
-    "MergeStmt": (Access.INSERT, Access.UPDATE, Access.DELETE),
-}
+def _writer(facts: Facts, name: RelationName) -> tuple[str, Node]:
+    """The data-modifying statement (of a WITH query, maybe) whose target ``name`` is."""
+    if facts.statement.node.get("relation") is name.node:
+        return facts.statement.kind, facts.statement.node
+    for kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
+        for node in of_type(facts.statement.node, kind):
+            if node.get("relation") is name.node:
+                return kind, node
+    raise ValueError("a target without a statement")
+
+
+def _writes(kind: str, node: Node) -> set[Access]:
+    """What a data-modifying statement does to its target."""
+    if kind == "InsertStmt":
+        found = {Access.INSERT}
+        if node.get("onConflictClause", {}).get("action") == "ONCONFLICT_UPDATE":
+            found |= {Access.UPDATE, Access.SELECT}
+        return found | ({Access.SELECT} if "returningClause" in node or "returningList" in node else set())
+    if kind == "UpdateStmt":
+        return {Access.UPDATE, Access.SELECT}
+    if kind == "DeleteStmt":
+        return {Access.DELETE, Access.SELECT}
+    clauses = (clause.get("MergeWhenClause", {}) for clause in node.get("mergeWhenClauses", ()))
+    return {Access.SELECT} | {_ACTIONS[one["commandType"]] for one in clauses if one.get("commandType") in _ACTIONS}
+
+
+_ACTIONS = {"CMD_INSERT": Access.INSERT, "CMD_UPDATE": Access.UPDATE, "CMD_DELETE": Access.DELETE}
 
 
 def check_reach(
@@ -52,7 +70,7 @@ def check_reach(
         raise denied(f"{facts.tag} changes the system catalog {relation.name}", policy=state.policy)
     if system_catalog(relation) is not None:
         return  # secured where it is read
-    if holds_values(relation.schema, relation.name):
+    if holds_values(relation.schema, relation.name) and not code:
         raise unsupported(
             f'"{relation.schema}.{relation.name}" holds stored values or other sessions\' statements',
             way_out="Read it on a connection that does not go through consentry.",

@@ -128,7 +128,43 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
             return (*_relations(statement), ChangeCatalog())
         case kind:
             family = KINDS.get(kind, (None,))[0]
-            return (ChangeCatalog(code=kind not in _NO_CODE),) if family in (Family.DDL, Family.CODE) else ()
+            return (ChangeCatalog(code=_makes_code(statement)),) if family in (Family.DDL, Family.CODE) else ()
+
+
+def _makes_code(statement: Statement) -> bool:
+    """It may bring something that later statements would run, or another meaning for a name that is known."""
+    node = statement.node
+    if statement.kind == "AlterTableStmt":
+        subtypes = {item["AlterTableCmd"].get("subtype") for item in node.get("cmds", ())}
+        return not subtypes <= _PLAIN_ALTERATIONS
+    if statement.kind == "RenameStmt":
+        return node.get("renameType") != "OBJECT_COLUMN"
+    return statement.kind not in _NO_CODE
+
+
+_PLAIN_ALTERATIONS = frozenset(
+    {
+        "AT_AddColumn",
+        "AT_DropColumn",
+        "AT_ColumnDefault",
+        "AT_SetNotNull",
+        "AT_DropNotNull",
+        "AT_AddConstraint",
+        "AT_DropConstraint",
+        "AT_ValidateConstraint",
+        "AT_AddIndex",
+        "AT_SetStatistics",
+        "AT_SetOptions",
+        "AT_ResetOptions",
+        "AT_SetStorage",
+        "AT_SetRelOptions",
+        "AT_ResetRelOptions",
+        "AT_ChangeOwner",
+        "AT_AddIdentity",
+        "AT_DropIdentity",
+    }
+)
+"""Forms of ALTER TABLE whose functions stand in the statement itself, where they are judged."""
 
 
 def _set(node: Node) -> tuple[Effect, ...]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
@@ -42,7 +41,8 @@ def _relations(text: str) -> frozenset[str] | None:
     """Every table name that sqlglot sees, or None where it cannot read the statement (or keeps it unread)."""
     try:
         trees = sqlglot.parse(text, read="postgres")
-    except (SqlglotError, RecursionError):
+    except Exception:
+        # Whatever it fails with (TypeError, too): that the second reader cannot read a text is no reason to refuse.
         return None
     found = set()
     for tree in trees:

@@ -92,7 +92,7 @@ def _relation_name(visit: _Visit) -> RelationName | None:
     place = visit.place
     if visit.key == "relation" and visit.owner in _TARGET_OF:
         place = "target"
-    elif visit.owner in ("into", "intoClause") and visit.key == "rel":
+    elif (visit.owner in ("into", "intoClause") and visit.key == "rel") or visit.owner in ("base", "base_stmt"):
         place = "into"
     if place != "target" and place != "into" and schema is None and name in visit.queries:
         return None

@@ -47,6 +47,13 @@ PASSED = [
         "pass",
         "",
     ),
+    Case(
+        "an alteration and its use in one transaction",
+        MIGRATOR,
+        "BEGIN; ALTER TABLE plans ADD note text DEFAULT lower('X'); UPDATE plans SET price = 1; COMMIT",
+        "pass",
+        "",
+    ),
     Case("LOCK", BILLING, "LOCK subscribers", "pass", ""),
     Case("a temporary table", BILLING, "CREATE TEMP TABLE t (a int); SELECT * FROM t", "pass", ""),
     Case("DDL for who may", MIGRATOR, "CREATE TABLE app.things (a int)", "pass", ""),
