@@ -232,6 +232,8 @@ class StatementVerdict:
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str], ...] = ()
     effects: tuple[Effect, ...] = ()
+    unverified: bool = False
+    """It runs only because the role has ``code: true``: nobody judged what it does."""
     raw_origins: Origins = frozenset()
     """The classified columns that a result may name as where a column of it comes from: those shown as they are."""
 

@@ -52,6 +52,7 @@ def statement(statement: StatementVerdict, policy: Policy, refusal: Refusal | No
             "statement": statement.normalized,
             "fingerprint": statement.fingerprint,
             "verdict": statement.kind if refusal is None else "reject",
+            **({"unverified": True} if statement.unverified else {}),
             "columns": [_column(use) for use in statement.columns],
             "subjects": _subjects(statement.subjects, hash_key),
             "sqlstate": None if refusal is None else refusal.sqlstate,

@@ -113,7 +113,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
-    verdict = _verdict(facts, state, kind, purpose, reading)
+    verdict = replace(_verdict(facts, state, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
@@ -129,6 +129,20 @@ def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:
     shifted = [Edit(edit.start - start, edit.end - start, edit.replacement) for edit in reading.edits]
     text, _ = apply(facts.query[start : facts.tokens[-1].end], shifted)
     return replace(effect, sent=text.decode().strip())
+
+
+def _unverified(facts: Facts, state: SessionState, grounds: Grounds) -> bool:
+    """Without ``code: true`` the closed world would have refused it."""
+    if state.role is None or not state.role.code:
+        return False
+    strict = replace(state, strict=True)
+    try:
+        check_kind(facts, strict)
+        check_names(facts, strict, grounds.trust)
+        resolve(facts, strict, grounds)
+    except Refused:
+        return True
+    return False
 
 
 def _check_purpose(facts: Facts, state: SessionState) -> None:

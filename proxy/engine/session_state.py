@@ -34,6 +34,8 @@ class SessionState:
 
     context: Context
     unforeseen: str = ""
+    strict: bool = False
+    """Judged as if the role had no ``code: true``."""
 
     @property
     def policy(self) -> Policy:
@@ -41,7 +43,8 @@ class SessionState:
 
     @property
     def role(self) -> Role | None:
-        return self.context.policy.role(self.context.role)
+        role = self.context.policy.role(self.context.role)
+        return replace(role, code=False) if self.strict and role is not None else role
 
     @property
     def subject(self) -> str | None:

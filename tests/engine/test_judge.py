@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -280,6 +281,23 @@ FORMS = [
         'GROUP BY s.id, "s"."phone"',
     ),
 ]
+
+
+def test_what_only_a_code_role_may_do_is_unverified() -> None:
+    base = context("migrator")
+    trusted = replace(base.policy.roles["migrator"], code=True)
+    policy = replace(base.policy, roles={**base.policy.roles, "migrator": trusted})
+    decisions = engine().decisions(replace(base, policy=policy))
+    for text, unverified in (
+        (b"DO $$ BEGIN END $$", True),
+        (b"SELECT app.peek(1)", True),
+        (b"INSERT INTO orders VALUES (1)", True),
+        (b"SELECT lower('X')", False),
+        (b"SELECT price FROM plans", False),
+    ):
+        verdict = decisions.authorize(text)
+        assert verdict.refusal is None
+        assert verdict.statements[0].unverified is unverified
 
 
 def decided(case: Case) -> Verdict:
