@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.catalog.model import Access, Relation
+from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.grounds import Grounds
 from proxy.engine.reach import accesses, check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
@@ -86,16 +86,18 @@ def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation
 
 
 def _check_unclassified(relation: Relation, state: SessionState, grounds: Grounds) -> None:
-    """``defaults.unclassified_tables: reject``: what nobody classified is not to be used."""
-    if state.policy.defaults.unclassified_tables == "allow" or relation.oid in grounds.protected:
+    """``defaults.unclassified_tables: reject``: what nobody classified is not to be used, nor by way of a view."""
+    if state.policy.defaults.unclassified_tables == "allow" or relation.builtin or relation.temporary:
         return
-    if relation.builtin or relation.temporary or relation.kind not in "rpmf":
-        return
-    raise denied(
-        f"table {relation.schema}.{relation.name} is not classified, and unclassified tables are rejected",
-        way_out="Classify its columns in the policy (columns: {} for a table without personal information).",
-        policy=state.policy,
-    )
+    relations = state.context.catalog.relations
+    behind = [relations[oid] for oid in relation.reach.get(Access.SELECT, Reach()).relations if oid in relations]
+    for one in (relation, *(behind if relation.kind == "v" else ())):
+        if one.oid not in grounds.protected and one.kind in "rpmf" and not one.builtin:
+            raise denied(
+                f"table {one.schema}.{one.name} is not classified, and unclassified tables are rejected",
+                way_out="Classify its columns in the policy (columns: {} for a table without personal information).",
+                policy=state.policy,
+            )
 
 
 def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds: Grounds) -> None:

@@ -103,6 +103,14 @@ RELATIONS = (
         definition=" SELECT id FROM public.subscribers WHERE (length(full_name) > 3);",
     ),
     relation(
+        20013,
+        "public.price_list",
+        "code text",
+        kind="v",
+        reach={Access.SELECT: Reach(relations=frozenset({20006}))},
+        definition=" SELECT code FROM public.plans;",
+    ),
+    relation(
         20012,
         "public.per_plan",
         "plan text, customers int8",

@@ -283,6 +283,15 @@ FORMS = [
 ]
 
 
+@pytest.mark.parametrize("text", ["SELECT price FROM plans", "SELECT * FROM price_list"])
+def test_unclassified_tables_may_be_rejected(text: str) -> None:
+    base = context("billing_app")
+    policy = replace(base.policy, defaults=replace(base.policy.defaults, unclassified_tables="reject"))
+    verdict = engine().decisions(replace(base, policy=policy)).authorize(text.encode())
+    assert verdict.refusal is not None
+    assert "public.plans is not classified" in verdict.refusal.message
+
+
 def test_what_only_a_code_role_may_do_is_unverified() -> None:
     base = context("migrator")
     trusted = replace(base.policy.roles["migrator"], code=True)
