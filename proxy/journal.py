@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +45,14 @@ class Journal(Protocol):
         refusal: Refusal | None,
     ) -> None:
         """A statement was decided and is about to run (or was refused)."""
+        ...
+
+    def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
+        """A witness contradicts the decision on a statement (that of ``event_id``, where it is known).
+
+        ``witness`` is ``row_description`` (the statement's result comes from the columns ``found``) or ``plan`` (the
+        server would scan the relations ``found`` in a way that was not decided).
+        """
         ...
 
     def result(

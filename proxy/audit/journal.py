@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,10 @@ class AuditJournal:
     ) -> None:
         what = events.result(rows, duration_ms, sqlstate)
         self._log.info("result", parts=(f'"event_id":"{event_id}"', _session(facts), what))
+
+    def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
+        what = events.fields({"witness": witness, "found": list(found)})
+        self._log.info("alarm", parts=(f'"event_id":{events.encode(event_id)}', _session(facts), what))
 
     def _decided(self, statement: StatementVerdict, policy: Policy, refusal: Refusal | None) -> Fields:
         """The statement's fields, encoded once for each verdict that the engine hands out again and again."""

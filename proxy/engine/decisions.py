@@ -184,7 +184,8 @@ class ConsentEngine:
                 # What is prepared cannot itself be an EXECUTE, so this ends.
                 return self.decide(text, replace(inner, context=replace(inner.context, prepared={})), now)
 
-            return judge(query, texts, state, Grounds(protected, trust, now, authorize))
+            verdict = judge(query, texts, state, Grounds(protected, trust, now, authorize))
+            return replace(verdict, classified_origins=protected.origins)
         except Refused as refused:
             return _unread(query, with_contact(refused.refusal, state.policy))
         except Exception as error:

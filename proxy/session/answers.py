@@ -7,7 +7,7 @@ from typing import Final
 from proxy.errors import INSUFFICIENT_PRIVILEGE
 from proxy.session import errors
 from proxy.session.dialogue import Dialogue
-from proxy.session.reasons import SessionOver, StateLost
+from proxy.session.reasons import INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
 from proxy.verdict import Deallocate, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
@@ -75,8 +75,10 @@ class Answers:
                 return b"" if head.hidden else None
             case backend.NO_DATA:
                 self._dialogue.replies.pop()
-            case backend.ROW_DESCRIPTION if head.kind == frontend.DESCRIBE:
-                self._dialogue.replies.pop()
+            case backend.ROW_DESCRIPTION:
+                self._witness(whole, head)
+                if head.kind == frontend.DESCRIBE:
+                    self._dialogue.replies.pop()
         return None
 
     def _settle(self, reply: Reply) -> None:
@@ -101,6 +103,25 @@ class Answers:
         if reply.run is not None and reply.run.open:
             rows = reply.executing.rows if reply.executing is not None else None
             dialogue.events.abandon(reply.run, sqlstate, rows)
+
+    def _witness(self, whole: bytes, head: Reply) -> None:
+        """The result must not come from a column that the decision hides: the statement was not understood then.
+
+        What was refused for now may be described as the client wrote it: that has no verdict here, and no rows.
+        """
+        verdict = head.verdict
+        if verdict is None or not verdict.classified_origins:
+            return
+        hidden = verdict.hidden_origins(head.completed, backend.read_origins(whole))
+        if hidden:
+            columns = self._dialogue.circumstances.names(hidden)
+            self._dialogue.events.alarm("row_description", columns, head.run)
+            raise SessionOver(
+                INTERNAL_ERROR,
+                "consentry: the result would show classified columns that the decision on the statement hides",
+                detail=f"Columns: {', '.join(columns)}.",
+                hint="Nothing of it was sent. This is a defect of consentry: please report the statement.",
+            ) from HiddenOrigin(columns)
 
     # --- completion ---------------------------------------------------------------------------------------------------
 
@@ -153,9 +174,9 @@ class Answers:
         for effect in effects:
             match effect:
                 case Prepare(name, text, sent):
-                    rewritten = None if sent is None else Verdict(sent.encode(), (), secured=True)
+                    prepared = None if sent is None else Verdict(sent.encode(), (), secured=True)
                     dialogue.statements.put(
-                        name.encode(), Statement(text.encode(), None, dialogue.circumstances.naming, rewritten)
+                        name.encode(), Statement(text.encode(), None, dialogue.circumstances.naming, prepared)
                     )
                 case Deallocate(None) | DiscardAll():
                     dialogue.statements.clear(keep=b"")

@@ -11,7 +11,7 @@ from proxy.policy.model import Policy
 from proxy.session.naming import Naming, Shadows
 from proxy.session.reasons import DECIDING_FAILED, not_utf8
 from proxy.session.transaction import Transaction
-from proxy.verdict import Context, Decisions, Engine, Verdict
+from proxy.verdict import Context, Decisions, Engine, Origins, Verdict
 
 EXECUTE: Final = b"execute"
 LIST: Final = b"pg_prepared_statements"
@@ -103,6 +103,18 @@ class Circumstances:
     def renamed(self, text: bytes, then: Naming) -> bool:
         """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""
         return then is not self.naming and self._shadows.concern(text, then, self.naming)
+
+    def names(self, origins: Origins) -> tuple[str, ...]:
+        """Columns as ``schema.relation.column``."""
+        relations = self.catalog.relations
+        return tuple(
+            sorted(
+                f"{relation.schema}.{relation.name}.{column.name}"
+                for relation in (relations[oid] for oid in {oid for oid, _ in origins} if oid in relations)
+                for column in relation.columns
+                if (relation.oid, column.number) in origins
+            )
+        )
 
     def context(self, prepared: Prepared | None = None) -> Context:
         """The session as it is now, under the policy and catalog last looked at."""

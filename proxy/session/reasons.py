@@ -31,6 +31,13 @@ class SessionOver(Exception):
         return cls(ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 
 
+class HiddenOrigin(Exception):
+    """For the log: a result was about to show these columns, which the decision on its statement hides."""
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        super().__init__(f"a result comes from hidden columns: {', '.join(columns)}")
+
+
 class StateLost(SessionOver):
     """The upstream answered what it cannot have answered: nothing that was thought of this session holds any more."""
 

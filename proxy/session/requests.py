@@ -13,7 +13,7 @@ from proxy.session.circumstances import names_prepared, refused
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
-from proxy.session.statements import Statement
+from proxy.session.statements import Portal, Statement
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
@@ -170,13 +170,13 @@ class Requests:
             self._refuse_parse(name, types, verdict, verdict.refusal)
             return True
         # Refused for now only: the client may describe its own text, which runs nothing, and ask again at Bind.
-        rewritten = verdict if verdict.refusal is None and verdict.rewritten else None
-        statement = Statement(text, types, dialogue.circumstances.naming, rewritten)
+        sent = verdict if verdict.refusal is None else None
+        statement = Statement(text, types, dialogue.circumstances.naming, sent)
         if not name:
             self._release_unnamed()
         change = dialogue.statements.change(name, statement, dialogue.segment)
-        whole = frame.data if rewritten is None else frontend.parse(name, rewritten.text, types)
-        self._send(frontend.PARSE, whole, Reply(frontend.PARSE, rewritten, statement=change))
+        whole = frame.data if sent is None or not sent.rewritten else frontend.parse(name, sent.text, types)
+        self._send(frontend.PARSE, whole, Reply(frontend.PARSE, sent, statement=change))
         return True
 
     def _refuse_parse(self, name: bytes, types: bytes, verdict: Verdict, refusal: Refusal) -> None:
@@ -253,7 +253,11 @@ class Requests:
         if kind == frontend.STATEMENT:
             statement = self._dialogue.statements.look_up(name, self._dialogue.segment)
             if isinstance(statement, Statement):
-                reply.verdict = statement.rewritten
+                reply.verdict = statement.verdict
+        else:
+            portal = self._dialogue.portals.look_up(name, self._dialogue.segment)
+            if isinstance(portal, Portal):
+                reply.verdict = portal.verdict
         self._send(frontend.DESCRIBE, whole, reply)
 
     def _close(self, whole: bytes) -> None:

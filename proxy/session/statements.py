@@ -25,8 +25,8 @@ class Variant:
 
 @dataclass(slots=True, eq=False)
 class Statement:
-    """``text`` is the client's own. ``rewritten`` is the verdict whose text the upstream has under the client's name,
-    None where it has the client's.
+    """``text`` is the client's own. ``verdict`` is the one whose text the upstream has under the client's name; None
+    where it has the client's although that is refused for now, and where nobody decided on it (SQL PREPARE).
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
     ``naming``: the names that there were when the upstream read it. ``stale``: what it has under the client's name
@@ -36,7 +36,7 @@ class Statement:
     text: bytes
     types: bytes | None
     naming: Naming
-    rewritten: Verdict | None = None
+    verdict: Verdict | None = None
     stale: bool = False
     variants: dict[bytes, Variant] = field(default_factory=dict)
     discarded: list[bytes] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Statement:
     @property
     def sent(self) -> bytes:
         """What the upstream has under the client's name."""
-        return self.text if self.rewritten is None else self.rewritten.text
+        return self.text if self.verdict is None else self.verdict.text
 
     def discard_variants(self) -> None:
         self.discarded += [variant.name for variant in self.variants.values()]

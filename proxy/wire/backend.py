@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct, error
 from typing import Final
 
@@ -44,6 +45,10 @@ FAILED_TRANSACTION: Final = ord("E")
 _HEADER = Struct("!BI")
 _INT16 = Struct("!H")
 _INT32 = Struct("!i")
+_ORIGIN = Struct("!Ih")
+_COLUMN_BYTES: Final = 18
+"""Of a column in a RowDescription, behind its name: table OID, attribute number, type OID, size, modifier, format."""
+_REMEMBERED_BYTES: Final = 4096
 
 Fields = dict[str, str]
 """The fields of an ErrorResponse or NoticeResponse by their code (manual, 55.8): ``S`` severity, ``C`` SQLSTATE, …"""
@@ -115,6 +120,32 @@ def without_channel_binding(whole: bytes) -> bytes:
     if kept == offered:
         return whole
     return message(AUTHENTICATION, whole[5:9] + b"".join(name + b"\0" for name in kept) + b"\0")
+
+
+def read_origins(whole: bytes) -> frozenset[tuple[int, int]]:
+    """Where the columns of a RowDescription come from: OID of the table and number of the column, of each that comes
+    from one."""
+    return _read_short_origins(whole) if len(whole) <= _REMEMBERED_BYTES else _read_origins(whole)
+
+
+def _read_origins(whole: bytes) -> frozenset[tuple[int, int]]:
+    origins: set[tuple[int, int]] = set()
+    offset = 7
+    try:
+        for _ in range(_INT16.unpack_from(whole, 5)[0]):
+            offset = whole.index(0, offset) + 1
+            table, number = _ORIGIN.unpack_from(whole, offset)
+            offset += _COLUMN_BYTES
+            if table:
+                origins.add((table, number))
+    except (error, ValueError) as malformed:
+        raise ProtocolViolation("malformed RowDescription from the upstream") from malformed
+    if offset != len(whole):
+        raise ProtocolViolation("malformed RowDescription from the upstream")
+    return frozenset(origins)
+
+
+_read_short_origins = lru_cache(maxsize=4096)(_read_origins)
 
 
 def read_row(whole: bytes) -> list[bytes | None]:

@@ -8,7 +8,7 @@ purpose is ``all``, ``BROKEN`` makes the engine raise. EXECUTE needs a name that
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.catalog.model import Catalog
@@ -220,6 +220,10 @@ class MemoryJournal:
         assert policy is not None
         said = refusal.sqlstate if refusal is not None else statement.kind
         self._write("statement", event_id, statement.normalized, said, facts.actor)
+
+    def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
+        assert facts.session
+        self._write("alarm", event_id, witness, tuple(found))
 
     def result(
         self, facts: SessionFacts, event_id: str, rows: int | None, duration_ms: float, sqlstate: str | None

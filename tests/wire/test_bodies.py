@@ -37,6 +37,23 @@ def test_malformed(case: str) -> None:
         read(whole)
 
 
+columns = st.lists(st.tuples(name.filter(bool), st.integers(0, 2**32 - 1), st.integers(-32768, 32767)), max_size=8)
+
+
+@given(columns)
+def test_origins_are_those_of_the_columns_that_come_from_a_table(columns: list[tuple[bytes, int, int]]) -> None:
+    body = len(columns).to_bytes(2, "big")
+    for column, table, number in columns:
+        place = table.to_bytes(4, "big") + number.to_bytes(2, "big", signed=True)
+        body += column + b"\0" + place + bytes(12)
+    whole = backend.message(backend.ROW_DESCRIPTION, body)
+    assert backend.read_origins(whole) == {(table, number) for _, table, number in columns if table}
+    if columns:
+        for malformed in (body[:-1], body + b"\0"):
+            with pytest.raises(ProtocolViolation):
+                backend.read_origins(backend.message(backend.ROW_DESCRIPTION, malformed))
+
+
 @given(portal=name, statement=name, other=name, rest=st.binary(max_size=50))
 def test_a_bind_keeps_all_but_the_statements_name(portal: bytes, statement: bytes, other: bytes, rest: bytes) -> None:
     whole = frontend.bind(portal, statement, rest)
