@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.fidelity import report
+from tests.fidelity.comparison import Tally
 from tests.fidelity.rig import CLOSED, TRUSTED, Rig, passable
 from tests.fidelity.sources import LEFT_OUT, Unavailable, cache, scripts
 
@@ -36,27 +37,27 @@ def main() -> int:
 def _run(title: str, role: dict[str, bool], found: dict[str, Path], options: argparse.Namespace) -> int:
     deadline = time.monotonic() + options.minutes * 60
     wanted = options.only.split(",") if options.only else [name for name in found if name not in LEFT_OUT]
-    played = 0
+    played, tally = 0, Tally()
     with tempfile.TemporaryDirectory() as place:
         passable(Path(place))
-        with Rig(Path(place), role, extended=options.extended) as rig:
+        with Rig(Path(place), role) as rig:
             rig.prepare(found["test_setup"])
             for name in wanted:
                 if time.monotonic() > deadline:
                     break
                 started = time.monotonic()
-                before = len(rig.tally.noted)
-                rig.play(found[name])
+                before = len(tally.noted)
+                rig.play(found[name], tally, extended=options.extended)
                 played += 1
-                news = rig.tally.noted[before:]
+                news = tally.noted[before:]
                 told = f"{sum(one.outcome == 'different' for one in news)} different, "
                 told += f"{sum(one.outcome == 'refused' for one in news)} refused"
                 print(f"{name}: {told}, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
-                report.write(rig.tally, options.into / f"{title}.jsonl")
-    text = report.table(f"{title}: {played} of {len(wanted)} scripts", rig.tally)
+                report.write(tally, options.into / f"{title}.jsonl")
+    text = report.table(f"{title}: {played} of {len(wanted)} scripts", tally)
     print(text)
     (options.into / f"{title}.txt").write_text(text + "\n", "utf-8")
-    return sum(one.outcome == "different" for one in rig.tally.noted)
+    return sum(one.outcome == "different" for one in tally.noted)
 
 
 def _options() -> argparse.Namespace:

@@ -14,6 +14,8 @@ class Outcome(StrEnum):
     IDENTICAL = "identical"
     BY_NATURE = "by nature"
     """Two servers without a proxy answer differently, too: times, process ids, random values, costs."""
+    WORDED = "worded"
+    """The same error at the same place, with other details: consentry said it instead of the upstream."""
     REFUSED = "refused"
     DIFFERENT = "different"
 
@@ -49,6 +51,18 @@ _NATURAL = tuple(
 def same(one: Observation, other: Observation) -> bool:
     """Nothing that a client can see tells the two apart."""
     return one == other or _blurred(one) == _blurred(other)
+
+
+def same_error(one: Observation, other: Observation) -> bool:
+    """Both fail with the same SQLSTATE, message and position, and are in the same state afterwards."""
+    told = [
+        None if seen.error is None else [seen.error.get(field) for field in _TOLD] + [seen.transaction]
+        for seen in (one, other)
+    ]
+    return told[0] is not None and told[0] == told[1]
+
+
+_TOLD = ("SQLSTATE", "MESSAGE_PRIMARY", "STATEMENT_POSITION")
 
 
 def _blurred(observation: Observation) -> str:

@@ -65,20 +65,20 @@ class Peer:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._observation = Observation()
-        self.parameters: dict[str, str] = {}
-        self.connect()
+        self._connection = self._opened(None)
 
     def connect(self, user: str | None = None) -> str | None:
         """Connects anew. Returns the error's text where that fails; the connection of before is closed anyway."""
-        if getattr(self, "_connection", None) is not None:
-            self._connection.finish()
+        self._connection.finish()
+        self._connection = self._opened(user)
+        return None if self.alive else self._connection.get_error_message()
+
+    def _opened(self, user: str | None) -> pq.abc.PGconn:
         more = "" if user is None else f" user='{user}'"
         info = f"{self._conninfo}{more} application_name=pg_regress client_encoding=UTF8 options='{_LIKE_PG_REGRESS}'"
-        self._connection = pq.PGconn.connect(info.encode())
-        if self._connection.status != ConnStatus.OK:
-            return self._connection.get_error_message()
-        self._connection.notice_handler = self._noticed
-        return None
+        connection: pq.abc.PGconn = pq.PGconn.connect(info.encode())
+        connection.notice_handler = self._noticed
+        return connection
 
     @property
     def alive(self) -> bool:

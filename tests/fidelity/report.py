@@ -17,9 +17,12 @@ DATA_STATEMENTS = frozenset(
 
 
 def share(tally: Tally, kinds: frozenset[str]) -> float:
-    """The part of the statements of ``kinds`` that behaved as without a proxy. 1 where there are none."""
+    """The part of the statements of ``kinds`` that behaved as without a proxy. 1 where there are none.
+
+    An error that is merely worded otherwise counts as alike; the table shows how many there were.
+    """
     counted = sum((counts for kind, counts in tally.counts.items() if kind in kinds), Counter[Outcome]())
-    alike = counted[Outcome.IDENTICAL] + counted[Outcome.BY_NATURE]
+    alike = counted.total() - counted[Outcome.REFUSED] - counted[Outcome.DIFFERENT]
     return alike / counted.total() if counted else 1.0
 
 

@@ -38,11 +38,9 @@ PROTECTED = """
 class Rig:
     """Servers, proxy and their connections, for as long as the context lasts."""
 
-    def __init__(self, folder: Path, role: dict[str, bool], *, extended: bool = False) -> None:
-        self.tally = Tally()
+    def __init__(self, folder: Path, role: dict[str, bool]) -> None:
         self._folder = folder
         self._role = role
-        self._extended = extended
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,12 +62,13 @@ class Rig:
 
     def prepare(self, script: Path) -> None:
         """Plays the script that the others build upon, past the proxy on every server."""
-        Player(*self._direct, Tally()).play(script)
+        first, second, third = self._direct
+        Player(first, second, third, Tally()).play(script)
 
-    def play(self, script: Path) -> None:
-        """Plays a script and counts what became of it."""
+    def play(self, script: Path, tally: Tally, *, extended: bool = False) -> None:
+        """Plays a script, by the simple or the extended query protocol, and counts what became of it."""
         direct, control, _ = self._direct
-        Player(direct, control, self._proxied, self.tally, extended=self._extended).play(script)
+        Player(direct, control, self._proxied, tally, extended=extended).play(script)
 
     def _server(self, name: str) -> EmbeddedPostgres:
         server = self._stack.enter_context(EmbeddedPostgres(version=18))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fidelity.comparison import Compared, Outcome, Tally, kind, reason, same
+from tests.fidelity.comparison import Compared, Outcome, Tally, kind, reason, same, same_error
 from tests.fidelity.peer import Observation, Peer
 from tests.fidelity.psql_script import Meta, Script, Statement, interpolate
 
@@ -163,7 +163,7 @@ class Player:
         elif not same(direct, control):
             outcome = Outcome.BY_NATURE
         else:
-            outcome = Outcome.DIFFERENT
+            outcome = Outcome.WORDED if same_error(direct, proxied) else Outcome.DIFFERENT
         self._note(statement, texts[0], outcome, "", direct, proxied)
         if "lost" in (proxied.transaction, direct.transaction):
             for side in self._sides:

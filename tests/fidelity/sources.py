@@ -22,9 +22,19 @@ EARLY = (
     " comments expressions unicode xid mvcc database copy copyselect copydml copyencoding insert insert_conflict"
     " create_function_c create_misc create_operator create_procedure create_table create_type create_schema"
     " create_index create_index_spgist create_view index_including index_including_gist create_aggregate"
-    " create_function_sql create_cast constraints triggers select inherit typed_table"
+    " create_function_sql create_cast select"
 ).split()
 """The order in which PostgreSQL runs the scripts that others build upon; the rest follows by name."""
+
+LATE = (
+    "alter_generic alter_operator alter_table cluster collate collate.icu.utf8 constraints create_am create_role"
+    " create_table_like dependency domain event_trigger fast_default foreign_data foreign_key generated_stored"
+    " generated_virtual identity index_including indexing inherit merge object_address partition_aggregate"
+    " partition_join partition_prune plpgsql polymorphism privileges publication reindex_catalog reloptions"
+    " replica_identity rowsecurity rules security_label stats_ext subscription triggers tsdicts typed_table"
+    " updatable_views vacuum without_overlaps"
+).split()
+"""Mostly DDL, which takes longest: after everything else."""
 
 LEFT_OUT = {
     "test_setup": "runs first, before every run",
@@ -54,7 +64,9 @@ def scripts() -> dict[str, Path]:
         _fetch(wanted, folder)
     found = {path.stem: path for path in sorted(folder.glob("*.sql"))}
     early = [name for name in EARLY if name in found]
-    return {name: found[name] for name in dict.fromkeys(["test_setup", *early, *found])}
+    late = [name for name in LATE if name in found and name not in early]
+    others = [name for name in found if name not in late]
+    return {name: found[name] for name in dict.fromkeys(["test_setup", *early, *others, *late])}
 
 
 def _fetch(wanted: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,9 +161,9 @@ def test_psycopg_pipelines_cursors_and_copies(shop: Shop) -> None:
         with connection.pipeline():
             cursors = [connection.execute("SELECT %s::int + 1", (number,)) for number in range(5)]
         assert [cursor.fetchone() for cursor in cursors] == [(number + 1,) for number in range(5)]
-        with connection.cursor("named") as cursor:
-            cursor.execute("SELECT id FROM shop.orders ORDER BY id")
-            assert cursor.fetchmany(2) == [(100,), (101,)]
+        with connection.cursor("named") as named:
+            named.execute("SELECT id FROM shop.orders ORDER BY id")
+            assert named.fetchmany(2) == [(100,), (101,)]
         with connection.cursor() as cursor, cursor.copy("COPY shop.notes FROM STDIN (FORMAT binary)") as copy:
             copy.set_types(["int4"])
             copy.write_row((41,))
@@ -256,13 +257,15 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def _reflected(engine: sqlalchemy.Engine) -> dict[str, Any]:
-    inspector = sqlalchemy.inspect(engine)
+    inspector: Any = sqlalchemy.inspect(engine)  # PostgreSQL's, which has more methods than the declared one
     kinds = {"kind": sqlalchemy.engine.reflection.ObjectKind.ANY, "schema": "shop"}
+    tables = ("customers", "orders", "events", "child")
+    schema_wide = [name for name in SCHEMA_METHODS if "temp" not in name and name != "get_schema_names"]
     calls: dict[str, Callable[[], Any]] = {
-        **{f"{name} {table}": lambda n=name, t=table: getattr(inspector, n)(t, schema="shop")  # type: ignore[misc]
-           for name in TABLE_METHODS for table in ("customers", "orders", "events", "child")},
-        **{name: lambda n=name: getattr(inspector, n)(**(kinds if "multi" in n else {"schema": "shop"}))  # type: ignore[misc]
-           for name in SCHEMA_METHODS if "temp" not in name and name != "get_schema_names"},
+        **{f"{name} {table}": partial(getattr(inspector, name), table, schema="shop")
+           for name in TABLE_METHODS for table in tables},
+        **{name: partial(getattr(inspector, name), **(kinds if "multi" in name else {"schema": "shop"}))
+           for name in schema_wide},
         **{name: getattr(inspector, name) for name in SCHEMA_METHODS if "temp" in name},
         "get_schema_names": inspector.get_schema_names,
         "get_view_definition": lambda: inspector.get_view_definition("buyers", schema="shop"),
