@@ -85,7 +85,8 @@ class _Scan:
     def _item(self, item: Node) -> None:
         """A select-list item that is nothing but the row: its type would show that the row is not the table's own."""
         reference = item.get("val", {}).get("ColumnRef") if isinstance(item.get("val"), dict) else None
-        if reference is not None and strings(reference.get("fields")) == (self.relation.visible_name,):
+        fields = [] if reference is None else reference.get("fields", [])
+        if len(fields) == 1 and strings(fields) == (self.relation.visible_name,):
             self.whole_rows.append((item, reference))
 
     def _reference(self, node: Node) -> None:

@@ -63,6 +63,20 @@ PASSED = [
 
 SECURED = [
     Case(
+        "a qualified star",
+        ANALYST,
+        "SELECT c.*, p.price, c.* FROM calls c, plans p",
+        "mask",
+        "SELECT c.*, p.price, c.* FROM «calls: id subscriber_id callee started_at duration_s cell» c, plans p",
+    ),
+    Case(
+        "a star qualified with the schema",
+        ANALYST,
+        "SELECT invoice_lines.* FROM public.invoice_lines",
+        "mask",
+        "SELECT invoice_lines.* FROM «invoice_lines: id invoice_id ship_to amount»",
+    ),
+    Case(
         "a column of the alias's name",
         ANALYST,
         "SELECT callee FROM calls callee",
@@ -265,6 +279,7 @@ FORMS = [
         '::"public"."invoice_lines" END AS "p" FROM (SELECT',
     ),
     Case("a system column", ANALYST, "SELECT xmin, phone FROM subscribers", "mask", "t.xmin AS xmin FROM"),
+    Case("a schema before a star", ANALYST, "SELECT public.calls.* FROM calls", "mask", "SELECT calls.* FROM (SELECT"),
     Case("a schema before it", ANALYST, "SELECT public.calls.callee FROM calls", "mask", "SELECT calls.callee FROM"),
     Case(
         "TABLESAMPLE",
