@@ -37,7 +37,7 @@ def main() -> int:
 def _run(title: str, role: dict[str, bool], found: dict[str, Path], options: argparse.Namespace) -> int:
     deadline = time.monotonic() + options.minutes * 60
     wanted = options.only.split(",") if options.only else [name for name in found if name not in LEFT_OUT]
-    played, tally = 0, Tally()
+    played, tally, text = 0, Tally(), "nothing was played"
     with tempfile.TemporaryDirectory() as place:
         passable(Path(place))
         with Rig(Path(place), role) as rig:
@@ -53,10 +53,10 @@ def _run(title: str, role: dict[str, bool], found: dict[str, Path], options: arg
                 told = f"{sum(one.outcome == 'different' for one in news)} different, "
                 told += f"{sum(one.outcome == 'refused' for one in news)} refused"
                 print(f"{name}: {told}, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+                text = report.table(f"{title}: {played} of {len(wanted)} scripts", tally)
+                (options.into / f"{title}.txt").write_text(text + "\n", "utf-8")
                 report.write(tally, options.into / f"{title}.jsonl")
-    text = report.table(f"{title}: {played} of {len(wanted)} scripts", tally)
     print(text)
-    (options.into / f"{title}.txt").write_text(text + "\n", "utf-8")
     return sum(one.outcome == "different" for one in tally.noted)
 
 
