@@ -85,8 +85,9 @@ class _Scan:
     def _item(self, item: Node) -> None:
         """A select-list item that is nothing but the row: its type would show that the row is not the table's own."""
         reference = item.get("val", {}).get("ColumnRef") if isinstance(item.get("val"), dict) else None
-        fields = [] if reference is None else reference.get("fields", [])
-        if len(fields) == 1 and strings(fields) == (self.relation.visible_name,):
+        if reference is None or len(reference.get("fields", ())) != 1:
+            return
+        if strings(reference["fields"]) == (self.relation.visible_name,):
             self.whole_rows.append((item, reference))
 
     def _reference(self, node: Node) -> None:
