@@ -116,7 +116,7 @@ class ConsentEngine:
         try:
             return check_startup(parameters, policy)
         except Refused as refused:
-            return refused.refusal
+            return with_contact(refused.refusal, policy)
 
     def admit(self, context: Context) -> Refusal | None:
         """See :meth:`proxy.verdict.Engine.admit`."""
@@ -127,7 +127,7 @@ class ConsentEngine:
                 state.check_declared(purpose, context.purpose_source or "startup")
             state.path()
         except Refused as refused:
-            return refused.refusal
+            return with_contact(refused.refusal, context.policy)
         return None
 
     def decisions(self, context: Context) -> ContextDecisions:

@@ -64,12 +64,12 @@ class Reference:
             (self.relation.kind not in "rpvmf", "this kind of relation:", None),
         ]
         missing.append(
-            (bool(self.relation.parents) and self._parted(catalog), "a partition chosen by hidden values:", None)
+            (bool(self.relation.parents) and self.parted(catalog), "a partition chosen by hidden values:", None)
         )
         if asked is None:
             return [*missing, (kind != "CopyStmt" or self.relation.kind not in "rm", "this reference to", None)]
         system = bool(asked.system)
-        parted = self._parted(catalog)
+        parted = self.parted(catalog)
         return [
             *missing,
             (parted and system, "a system column, which tells the partition, of", None),
@@ -98,7 +98,7 @@ class Reference:
             )
         )
 
-    def _parted(self, catalog: Catalog) -> bool:
+    def parted(self, catalog: Catalog) -> bool:
         """Which partition a row stands in tells of a value that this session may not see.
 
         The keys of the table, of the tables that it is a partition of, and of its own partitioned partitions count; a

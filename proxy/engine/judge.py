@@ -12,7 +12,7 @@ from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.grounds import Grounds
 from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
-from proxy.engine.refusals import PolicyRefused, unsupported
+from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
 from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
@@ -86,7 +86,7 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
         for number, facts in enumerate(texts)
     )
     permanent = not isinstance(refused, PolicyRefused)
-    return Verdict(query, statements, refusal=refused.refusal, permanent=permanent)
+    return Verdict(query, statements, refusal=with_contact(refused.refusal, state.policy), permanent=permanent)
 
 
 def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:

@@ -84,6 +84,9 @@ def read(
         if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
             continue
         reference = Reference(facts, name, asked, sight, needed, resolved.columns)
+        explained = facts.statement.kind == "ExplainStmt" and sight.shows(needed)
+        if explained and not reference.parted(state.context.catalog):
+            continue
         reference.check(grounds.protected, state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)
     splicer = Splicer(facts.query, facts.tokens)

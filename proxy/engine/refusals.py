@@ -27,8 +27,8 @@ def hint(way_out: str, policy: Policy) -> str:
 
 
 def with_contact(refusal: Refusal, policy: Policy) -> Refusal:
-    """A refusal of the text itself (42501), which did not know the policy, with its contact."""
-    if refusal.sqlstate != INSUFFICIENT_PRIVILEGE:
+    """A refusal of consentry's own as a client is told it: with the policy's contact in its HINT, once."""
+    if not refusal.message.startswith("consentry:") or "Contact: " in refusal.hint:
         return refusal
     return replace(refusal, hint=hint(refusal.hint, policy))
 

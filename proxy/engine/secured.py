@@ -49,6 +49,14 @@ class Sight:
         """Every classified column is allowed in every row: the bare table is its own secured relation."""
         return all(unrestricted(decision) for decision in self.decisions.values())
 
+    def shows(self, columns: frozenset[str]) -> bool:
+        """All of ``columns`` show as they are in every row, and no row is dropped."""
+        drops = any(
+            Outcome.DROP_ROW in (decision.outcome, decision.failed if decision.conditions else Outcome.ALLOW)
+            for decision in self.decisions.values()
+        )
+        return not drops and all(unrestricted(decision) for name, decision in self.decisions.items() if name in columns)
+
     @property
     def raw_origins(self) -> Origins:
         """The classified columns that are allowed in every row."""

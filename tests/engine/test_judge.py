@@ -298,6 +298,30 @@ FORMS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ("SELECT plan FROM subscribers WHERE id = 1", True),
+        ("SELECT count(*) FROM calls", True),
+        ("SELECT phone FROM subscribers", False),
+        ("SELECT id FROM subscribers ORDER BY email", False),
+        ("SELECT * FROM subscribers", False),
+        ("SELECT s FROM subscribers s", False),
+    ],
+)
+def test_explain_of_what_shows(text: str, passes: bool) -> None:
+    verdict = engine().decisions(context("analyst", "marketing")).authorize(b"EXPLAIN " + text.encode())
+    assert (verdict.refusal is None) is passes
+    assert not verdict.rewritten
+
+
+def test_every_refusal_of_ours_names_the_contact() -> None:
+    for case in REFUSED:
+        refusal = decided(case).refusal
+        assert refusal is not None
+        assert ("Contact: " in refusal.hint) == refusal.message.startswith("consentry:"), refusal
+
+
 @pytest.mark.parametrize("text", ["SELECT price FROM plans", "SELECT * FROM price_list"])
 def test_unclassified_tables_may_be_rejected(text: str) -> None:
     base = context("billing_app")
