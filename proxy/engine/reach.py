@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.closed_world import holds_values, untrusted
 from proxy.engine.protected import Protected
@@ -88,8 +90,29 @@ def check_reach(
         )
     if relation.oid not in protected.classified:
         _check_copy(relation, state, protected)
+        _check_own_views(relation, state)
     for access in accesses(facts, name):
         _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
+
+
+def _check_own_views(relation: Relation, state: SessionState) -> None:
+    """Raises Refused (0A000) if a view of users shows what system catalogs show of too much.
+
+    PostgreSQL writes a view's columns out, so a column that it uses stands in its text by name, or a row as ``x.*``.
+    """
+    relations = state.context.catalog.relations
+    reached = [relations[oid] for oid in relation.reach.get(Access.SELECT, Reach()).relations if oid in relations]
+    for catalog in filter(None, map(system_catalog, reached)):
+        words = catalog.extent | catalog.never | (catalog.guarded or frozenset())
+        if not words:
+            continue
+        told = re.compile(rf"\.\*|\b({'|'.join(map(re.escape, words))})\b")
+        for view in (relation, *reached):
+            if not view.builtin and told.search(view.definition):
+                raise unsupported(
+                    f"{view.schema}.{view.name} shows columns of system catalogs that may tell of hidden values",
+                    way_out="Read the catalogs themselves, or name the view in views.trusted of the policy.",
+                )
 
 
 def _check_copy(relation: Relation, state: SessionState, protected: Protected) -> None:

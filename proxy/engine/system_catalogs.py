@@ -3,13 +3,14 @@ credentials, and what of each shows. A closed world in both directions: a column
 relation of that kind that is not in :data:`SYSTEM_CATALOGS` is refused (``closed_world.holds_values``).
 
 What tells of a protected relation is NULL, in every column but those that name the relation or tell when it was
-maintained. Counts of blocks, tuples and bytes that no single relation answers for are NULL throughout.
+maintained. Counts of blocks, tuples and bytes that no single relation answers for are NULL throughout. How many rows
+there are is no secret, but where hidden values chose them: in a partition, a partial index, a TOAST table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from proxy.catalog.model import Relation
@@ -28,6 +29,7 @@ class Rows(Enum):
     """Which rows a secured catalog has."""
 
     ALL = "all"
+    NOT_CHOSEN = "none of a relation that hidden values may have left empty, for which there would be none"
     COARSE_LOCKS = "no locks of tuples and pages, and no predicate locks, whose grain is a count of the rows read"
     CLIENTS_STATEMENTS = "the statements that the client prepared, not those that are prepared for it"
 
@@ -38,6 +40,7 @@ class SystemCatalog:
 
     ``plain`` columns show as they are; where it is None, all but those in ``guarded`` and ``never``. ``guarded``
     columns show where ``guard`` allows it; where it is None, all that are not plain do. Everything else is NULL.
+    ``extent`` columns show but of relations whose number of rows hidden values chose.
     ``key``: the columns that name the relation for ``guard`` (an OID, or schema and name; ``stxoid`` names it by a
     statistics object). ``text``: the column that holds statement text, of which a client sees its own.
     """
@@ -49,18 +52,19 @@ class SystemCatalog:
     key: tuple[str, ...] = ()
     rows: Rows = Rows.ALL
     text: str | None = None
+    extent: frozenset[str] = frozenset()
 
     def is_plain(self, column: str) -> bool:
         """The column shows as it is."""
         if self.plain is None:
-            return column not in self.never and column not in (self.guarded or ())
+            return column not in self.never and column not in self.extent and column not in (self.guarded or ())
         return column in self.plain
 
     def is_guarded(self, column: str) -> bool:
         """The column shows in the rows that the guard allows."""
-        return (
-            not self.is_plain(column) and column not in self.never and (self.guarded is None or column in self.guarded)
-        )
+        if self.is_plain(column) or column in self.never or column in self.extent:
+            return False
+        return self.guarded is None or column in self.guarded
 
 
 def system_catalog(relation: Relation) -> SystemCatalog | None:
@@ -84,8 +88,12 @@ def _all_but(never: str) -> SystemCatalog:
     return SystemCatalog(None, never=frozenset(never.split()))
 
 
-def _by_relation(plain: str, *key: str, guard: Guard = Guard.RELATION) -> SystemCatalog:
-    return SystemCatalog(frozenset(plain.split()), None, guard=guard, key=key)
+def _by_relation(plain: str, *key: str, guard: Guard = Guard.RELATION, extent: str = "") -> SystemCatalog:
+    return SystemCatalog(frozenset(plain.split()), None, guard=guard, key=key, extent=frozenset(extent.split()))
+
+
+def _statistics(plain: str, *key: str) -> SystemCatalog:
+    return replace(_by_relation(plain, *key, guard=Guard.STATISTICS), rows=Rows.NOT_CHOSEN)
 
 
 def _each(names: Iterable[str], catalog: SystemCatalog) -> dict[str, SystemCatalog]:
@@ -104,21 +112,20 @@ _MAINTAINED = (
 _STATISTICS_OBJECT = "schemaname tablename statistics_schemaname statistics_name statistics_owner inherited"
 
 _STATISTICS = {
-    "pg_statistic": _by_relation("starelid staattnum stainherit", "starelid", guard=Guard.STATISTICS),
-    "pg_stats": _by_relation(
-        "schemaname tablename attname inherited", "schemaname", "tablename", guard=Guard.STATISTICS
-    ),
-    "pg_stats_ext": _by_relation(
-        f"{_STATISTICS_OBJECT} attnames exprs kinds", "schemaname", "tablename", guard=Guard.STATISTICS
-    ),
-    "pg_stats_ext_exprs": _by_relation(f"{_STATISTICS_OBJECT} expr", "schemaname", "tablename", guard=Guard.STATISTICS),
-    "pg_statistic_ext_data": _by_relation("stxoid stxdinherit", "stxoid", guard=Guard.STATISTICS),
+    "pg_statistic": _statistics("starelid staattnum stainherit", "starelid"),
+    "pg_stats": _statistics("schemaname tablename attname inherited", "schemaname", "tablename"),
+    "pg_stats_ext": _statistics(f"{_STATISTICS_OBJECT} attnames exprs kinds", "schemaname", "tablename"),
+    "pg_stats_ext_exprs": _statistics(f"{_STATISTICS_OBJECT} expr", "schemaname", "tablename"),
+    "pg_statistic_ext_data": _statistics("stxoid stxdinherit", "stxoid"),
     # The default of a column that was added to a table with rows stands here for the cells of all of them.
     "pg_attribute": SystemCatalog(None, frozenset({"attmissingval"}), guard=Guard.STATISTICS, key=("attrelid",)),
+    "pg_class": SystemCatalog(
+        None, extent=frozenset({"relpages", "reltuples", "relallvisible", "relallfrozen"}), key=("oid",)
+    ),
 }
 
 _COUNTERS = {
-    **_each(_kinds("pg_stat_{}_tables"), _by_relation(f"{_NAMED} {_MAINTAINED}", "relid")),
+    **_each(_kinds("pg_stat_{}_tables"), _by_relation(_NAMED, "relid", extent=_MAINTAINED)),
     **_each(_kinds("pg_stat_{}_indexes"), _by_relation(_NAMED, "relid")),
     **_each(_kinds("pg_stat_xact_{}_tables"), _by_relation(_NAMED, "relid")),
     **_each(_kinds("pg_statio_{}_tables"), _by_relation(_NAMED, "relid")),

@@ -8,7 +8,7 @@ A statement that asks for nothing but what shows anyway goes upstream as it came
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from proxy.catalog.model import Column, Relation
@@ -144,46 +144,44 @@ class _Reference:
             return self._own_text(raw)
         if self.catalog.is_plain(column.name):
             return raw
+        if column.name in self.catalog.extent:
+            return f"CASE WHEN {self._about(self._not_chosen)} THEN {raw} END"
         if not self.catalog.is_guarded(column.name) or not self.columns.issuperset(self.catalog.key):
             return null(column)
         return f"CASE WHEN {self._guard()} THEN {raw} END"
 
     def _guard(self) -> str:
-        keys = [f"{BASE}.{identifier(key)}" for key in self.catalog.key]
         match self.catalog.guard:
             case Guard.TOP_LEVEL:
-                return keys[0]
+                return f'{BASE}."toplevel"'
             case Guard.PROGRESS:
                 here = f'{BASE}."datname" {_EQUAL} pg_catalog.current_database()'
-                return f"{here} AND {keys[0]} {_EQUAL} ANY ({self._unprotected('c.oid')})"
-            case _ if self.catalog.key == ("stxoid",):
-                objects = "SELECT s.oid FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid"
-                return f"{keys[0]} {_EQUAL} ANY ({objects} {_EQUAL} ANY ({self._unprotected('c.oid')}))"
-            case _ if len(keys) > 1:
-                return f"({', '.join(keys)}) {_EQUAL} ANY ({self._unprotected('n.nspname, c.relname')})"
+                return f"{here} AND {self._about(self._unprotected)}"
             case _:
-                return f"{keys[0]} {_EQUAL} ANY ({self._unprotected('c.oid')})"
+                return self._about(self._unprotected)
+
+    def _about(self, relations: Callable[[str], str]) -> str:
+        """The row is about one of ``relations``, a query for what it is given: an OID, or a schema's and own name."""
+        keys = [f"{BASE}.{identifier(key)}" for key in self.catalog.key]
+        if self.catalog.key == ("stxoid",):
+            objects = "SELECT s.oid FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid"
+            return f"{keys[0]} {_EQUAL} ANY ({objects} {_EQUAL} ANY ({relations('c.oid')}))"
+        if len(keys) > 1:
+            return f"({', '.join(keys)}) {_EQUAL} ANY ({relations('n.nspname, c.relname')})"
+        return f"{keys[0]} {_EQUAL} ANY ({relations('c.oid')})"
 
     def _unprotected(self, wanted: str) -> str:
-        """``wanted`` of every relation and index that nothing hidden can be told of.
-
-        By OID, so that a relation that was renamed a moment ago is still the same. TOAST tables hold what is long of
-        others' cells; temporary tables of other sessions hold what those may see.
-        """
+        """``wanted`` of every relation and index that nothing hidden can be told of."""
         oids = hidden_relations(self.state.context.catalog.relations, self.protected)
         if self.catalog.guard is Guard.STATISTICS:
             oids |= set(_SELF_DESCRIBING)
-        hidden = "'{" + ",".join(map(str, sorted(oids))) + "}'::pg_catalog.oid[]"
-        space = "n.nspname::pg_catalog.text"
-        return (
-            f"SELECT {wanted} FROM pg_catalog.pg_class AS c"  # noqa: S608 - composed of constants and numbers
-            f" JOIN pg_catalog.pg_namespace AS n ON n.oid {_EQUAL} c.relnamespace"
-            f" LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid {_EQUAL} c.oid"
-            f" WHERE NOT c.oid {_EQUAL} ANY ({hidden})"
-            f" AND (i.indrelid IS NULL OR NOT i.indrelid {_EQUAL} ANY ({hidden}))"
-            f" AND NOT pg_catalog.starts_with({space}, {literal('pg_toast')})"
-            f" AND (NOT pg_catalog.starts_with({space}, {literal('pg_temp_')})"
-            f" OR n.oid {_EQUAL} pg_catalog.pg_my_temp_schema())"
+        return _relations_but(wanted, oids, oids)
+
+    def _not_chosen(self, wanted: str) -> str:
+        """``wanted`` of every relation and index whose number of rows tells of no hidden value."""
+        relations = self.state.context.catalog.relations
+        return _relations_but(
+            wanted, chosen_partitions(relations, self.protected), hidden_relations(relations, self.protected)
         )
 
     def _rows(self) -> str:
@@ -191,6 +189,8 @@ class _Reference:
         match self.catalog.rows:
             case Rows.ALL:
                 return ""
+            case Rows.NOT_CHOSEN:
+                return f" WHERE {self._about(self._not_chosen)} OFFSET 0"
             case Rows.COARSE_LOCKS:
                 grains = ", ".join(map(literal, ("page", "tuple")))
                 coarse = f'NOT {BASE}."locktype" {_EQUAL} ANY (ARRAY[{grains}])'
@@ -217,6 +217,29 @@ class _Reference:
         return f'CASE WHEN {BASE}."pid" {_EQUAL} pg_catalog.pg_backend_pid() THEN {shown} END'
 
 
+def _relations_but(wanted: str, tables: set[int], indexed: set[int]) -> str:
+    """``wanted`` of all relations but ``tables`` and the indexes of ``indexed``.
+
+    By OID, so that a relation that was renamed a moment ago is still the same. TOAST tables hold what is long of
+    others' cells; temporary tables of other sessions hold what those may see.
+    """
+    space = "n.nspname::pg_catalog.text"
+    return (
+        f"SELECT {wanted} FROM pg_catalog.pg_class AS c"  # noqa: S608 - composed of constants and numbers
+        f" JOIN pg_catalog.pg_namespace AS n ON n.oid {_EQUAL} c.relnamespace"
+        f" LEFT JOIN pg_catalog.pg_index AS i ON i.indexrelid {_EQUAL} c.oid"
+        f" WHERE NOT c.oid {_EQUAL} ANY ({_oids(tables)})"
+        f" AND (i.indrelid IS NULL OR NOT i.indrelid {_EQUAL} ANY ({_oids(indexed)}))"
+        f" AND NOT pg_catalog.starts_with({space}, {literal('pg_toast')})"
+        f" AND (NOT pg_catalog.starts_with({space}, {literal('pg_temp_')})"
+        f" OR n.oid {_EQUAL} pg_catalog.pg_my_temp_schema())"
+    )
+
+
+def _oids(oids: set[int]) -> str:
+    return "'{" + ",".join(map(str, sorted(oids))) + "}'::pg_catalog.oid[]"
+
+
 def hidden_relations(relations: Mapping[int, Relation], protected: Protected) -> set[int]:
     """OIDs of what statistics and counters must not tell of: protected relations, their ancestors (whose inherited
     statistics are made of them) and the materialized views that were computed from them.
@@ -229,3 +252,17 @@ def hidden_relations(relations: Mapping[int, Relation], protected: Protected) ->
             found.add(parent)
             pending.extend(relations[parent].parents)
     return found | {oid for oid, relation in relations.items() if not relation.sources.isdisjoint(found)}
+
+
+def chosen_partitions(relations: Mapping[int, Relation], protected: Protected) -> set[int]:
+    """OIDs of partitions for which a row was chosen by a classified column, or by an expression that may be of one."""
+    found = set()
+    for oid, classification in protected.classified.items():
+        ancestors = list(relations[oid].parents)
+        for parent in ancestors:
+            above = relations.get(parent)
+            if above is not None:
+                ancestors.extend(above.parents)
+                if not {"", *classification}.isdisjoint(above.partition_key):
+                    found.add(oid)
+    return found
