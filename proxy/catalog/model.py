@@ -119,6 +119,8 @@ class Function:
     version: int
     input_types: tuple[int, ...] = ()
     calls: frozenset[int] = frozenset()
+    internal: str = ""
+    """The C function of the server itself that it is (LANGUAGE internal), as the constructors of range types are."""
 
     @property
     def builtin(self) -> bool:

@@ -70,7 +70,7 @@ WHERE c.oid IN (SELECT attcollation FROM pg_catalog.pg_attribute)
 FUNCTIONS = """
 SELECT oid, proname AS name, pronamespace AS schema, prokind::text AS kind, pronargs - pronargdefaults AS min_args,
        CASE WHEN provariadic = 0 THEN pronargs END AS max_args, proargtypes::pg_catalog.oid[] AS input_types,
-       xmin::pg_catalog.text::pg_catalog.int8 AS version
+       xmin::pg_catalog.text::pg_catalog.int8 AS version, CASE WHEN prolang = 12 THEN prosrc ELSE '' END AS internal
 FROM pg_catalog.pg_proc
 """
 

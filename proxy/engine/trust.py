@@ -81,6 +81,9 @@ class Trust:
     def __init__(self, policy: Policy, catalog: Catalog) -> None:
         self._catalog = catalog
         self._patterns = frozenset(policy.trusted_functions)
+        builtin = [one for one in catalog.functions.values() if one.builtin and one.internal]
+        reaching = {one.internal for one in builtin if not _computes(one.name)}
+        self._internal = {one.internal for one in builtin} - reaching
         self._operators = self._untrusted(catalog.operators_named)
         self._types = self._untrusted(catalog.types_named)
         own = [one for named in catalog.types_named.values() for one in named]
@@ -99,8 +102,10 @@ class Trust:
             return True
         if function.calls and self.oids(function.calls):
             return False
+        if function.internal and not function.builtin:
+            return function.internal in self._internal
         if function.builtin:
-            return function.name in _HARMLESS or not _REACHING.fullmatch(function.name)
+            return _computes(function.name)
         if "*" in self._patterns or f"{function.schema}.*" in self._patterns:
             # A function of a dblink's kind must be named itself.
             return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)
@@ -178,6 +183,11 @@ def _visible(names: Iterable[QualifiedName], path: tuple[str, ...], index: Mappi
         reachable = schemas & ({name.schema} if name.schema is not None else set(path))
         refused |= {f"{schema}.{name.name}" for schema in reachable}
     return sorted(refused)
+
+
+def _computes(name: str) -> bool:
+    """A built-in function of this name only computes."""
+    return name in _HARMLESS or not _REACHING.fullmatch(name)
 
 
 def _takes(function: Function, arguments: int | None) -> bool:
