@@ -163,7 +163,7 @@ def test_keys(catalog: Catalog) -> None:
 
 def test_partitions_and_children(catalog: Catalog) -> None:
     events, part = relation(catalog, "events"), relation(catalog, "events_all")
-    assert (events.kind, events.partition_key) == ("p", ("at", "id"))
+    assert (events.kind, events.partition_key) == ("p", ("at", "", "id"))
     assert events.children == (part.oid,)
     assert part.parents == (events.oid,)
     assert relation(catalog, "child").parents == (relation(catalog, "people").oid,)
