@@ -39,18 +39,18 @@ def check(
     """
     loaded = load(policy)
     report = loaded.report()
-    findings = [] if loaded.policy is None or dsn is None else _against(loaded.policy, dsn)
+    findings = () if loaded.policy is None or dsn is None else loaded.placed(_against(loaded.policy, dsn))
+    invalid = loaded.policy is None or any(found.severity is Severity.ERROR for found in findings)
     if output is Output.JSON:
-        told = [found.as_dict() for found in report]
-        told += [{"severity": one.severity, "code": one.code, "message": one.message} for one in findings]
-        typer.echo(json.dumps({"valid": loaded.policy is not None, "diagnostics": told}, ensure_ascii=False, indent=2))
+        told = [found.as_dict() for found in (*report, *findings)]
+        typer.echo(json.dumps({"valid": not invalid, "diagnostics": told}, ensure_ascii=False, indent=2))
     else:
-        for line in [*report, *(f"{policy}:1:1: {finding}" for finding in findings)]:
-            typer.echo(str(line))
+        for found in (*report, *findings):
+            typer.echo(str(found))
     if loaded.policy is None:
         unreadable = all(found.code == "file" for found in report if found.severity is Severity.ERROR)
         raise typer.Exit(Code.COULD_NOT_RUN if unreadable else Code.INVALID)
-    if any(finding.severity == "error" for finding in findings):
+    if invalid:
         raise typer.Exit(Code.INVALID)
 
 

@@ -33,8 +33,7 @@ class CheckedCatalogs:
         if (database, policy.digest) not in self._checked:
             self._checked.add((database, policy.digest))
             for finding in verify(policy, catalog):
-                if finding.severity != "note":
-                    _log.warning(finding.message, code=finding.code, severity=finding.severity, database=database)
+                _log.warning(finding.message, code=finding.code, severity=str(finding.severity), database=database)
         return catalog
 
     async def reload(self, database: str) -> Catalog:

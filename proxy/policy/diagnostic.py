@@ -44,7 +44,9 @@ CODES: dict[str, str] = {
     "two-masks": "one role could see two partial masks of one column, which together show more than either",
     "unenforced": "a key whose enforcement does not exist yet; enforce mode refuses to serve such a policy",
 }
-"""Every code that a diagnostic can have. Codes are stable: tools may match on them."""
+"""Every code that a diagnostic of a file can have (verify.py adds those of a database). Codes are stable: tools may
+match on them.
+"""
 
 
 class Position(NamedTuple):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from proxy.catalog.model import Catalog
 from proxy.masks import Mask, named
+from proxy.policy.loader import load
 from proxy.policy.model import (
     Account,
     ColumnPolicy,
@@ -99,8 +101,8 @@ CASES = [
         ["warning: mask-null: public.people.phone is NOT NULL, and sessions may see NULL in it"],
     ),
     (policy(column("born", named("nullify"))), []),
-    (policy(column("gone", named("phone"))), ["note: missing-column: public.people has no column gone"]),
-    (policy(PHONE, table="nobody"), ["note: missing-table: database {} has no table public.nobody"]),
+    (policy(column("gone", named("phone"))), ["warning: missing-column: public.people has no column gone"]),
+    (policy(PHONE, table="nobody"), ["warning: missing-table: database {} has no table public.nobody"]),
     (
         policy(PHONE, tables={PEOPLE: TablePolicy(PEOPLE, None, None, {"phone": PHONE})}),
         ["warning: unclassified-copy: public.copied holds rows of public.people and is not classified"],
@@ -124,10 +126,10 @@ CASES = [
                 "error: mask-type: public.people.salary is of type pg_catalog.int8, "
                 "and its mask is email: email is for text"
             ),
-            "note: missing-column: public.people has no column gone",
-            "note: missing-column: public.people has no column key",
-            "note: missing-column: public.people has no column status",
-            "note: missing-column: public.consents has no column granted_at",
+            "warning: missing-column: public.people has no column gone",
+            "warning: missing-column: public.people has no column key",
+            "warning: missing-column: public.people has no column status",
+            "warning: missing-column: public.consents has no column granted_at",
         ],
     ),
 ]
@@ -137,3 +139,49 @@ CASES = [
 def test_verify(catalog: Catalog, held: Policy, expected: list[str]) -> None:
     found = [str(finding) for finding in verify(held, catalog)]
     assert found == [text.replace("{}", catalog.database) for text in expected]
+
+
+POLICY = """\
+version: 1
+name: placed
+extends: [base.yaml]
+tables:
+  '"public".people':
+    subject: {kind: person, key: number}
+    retention: {from: since, keep: 1 day}
+    columns:
+      phone: contact
+      gone: contact
+  public.nobody: {columns: {a: contact}}
+  public.consents:
+    subject: {kind: person, via: {table: public.people, column: person, key: nr}}
+"""
+BASE = """\
+version: 1
+name: base
+categories:
+  contact: {sensitivity: general, mask: year}
+subjects:
+  person:
+    table: public.people
+    key: id
+    consent: {table: public.consents, subject: who, purpose: purpose}
+"""
+
+
+def test_findings_stand_where_the_file_speaks_of_it(catalog: Catalog, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    loaded = load(tmp_path / "policy.yaml")
+    assert loaded.policy is not None, loaded.diagnostics
+    placed = loaded.placed(verify(loaded.policy, catalog))
+    assert [f"{Path(one.path).name}:{one.line}:{one.column}: {one.severity}: {one.code}" for one in placed] == [
+        "policy.yaml:9:7: error: mask-type",
+        "policy.yaml:10:7: warning: missing-column",
+        "policy.yaml:6:34: warning: missing-column",
+        "policy.yaml:7:23: warning: missing-column",
+        "policy.yaml:11:3: warning: missing-table",
+        "base.yaml:9:48: warning: missing-column",
+        "policy.yaml:13:78: warning: missing-column",
+        "policy.yaml:1:1: warning: unclassified-copy",
+    ]
