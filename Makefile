@@ -39,6 +39,9 @@ bench: $(VENV)/dev.stamp ## throughput and CPU a query: direct, through the prox
 fidelity: $(VENV)/dev.stamp ## PostgreSQL's own regression scripts, directly and through the proxy (FIDELITY='--minutes 20')
 	$(BIN)/python -m tests.fidelity $(FIDELITY)
 
+fuzz: $(VENV)/dev.stamp ## random statements against two databases that differ in hidden cells (MINUTES=10 SEED=1)
+	$(BIN)/python -m tests.noninterference.fuzz --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
 dist: $(VENV)/dev.stamp ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 

@@ -11,7 +11,8 @@ _VISIBLE = [
 ]  # fmt: skip
 
 # For each subscriber that marketing may not see: the cells of one database, then those of the other.
-_HIDDEN = [
+_Cells = tuple[str, str, str, str, str, str, str]
+_HIDDEN: list[tuple[int, _Cells, _Cells, str, str]] = [
     (3,
      ("张三丰", "13811114243", "310101197001010033", "1970-05-05", "上海市浦东新区世纪大道100号", "dan@example.com", "6222000000004444"),
      ("张无", "1389999999994243", "399999999999999993", "1970-01-09", "上海市浦东新区陆家嘴环路9号", "dora.long@example.com", "6222999999994444"),
@@ -29,7 +30,7 @@ _HIDDEN = [
 
 def hidden_values(side: int) -> frozenset[str]:
     """Every hidden cell of one database (0 or 1), but for the guess in `numbers`: none may ever be shown."""
-    return frozenset(row[1 + side][index] for row in _HIDDEN for index in range(7)) - {"13911112222"}
+    return frozenset(cell for row in _HIDDEN for cell in (row[1], row[2])[side]) - {"13911112222"}
 
 
 def insert(side: int) -> str:
@@ -38,7 +39,8 @@ def insert(side: int) -> str:
     for number, *sides, status, plan in _HIDDEN:
         rows.append((number, *sides[side], status, plan, f"$2b$12$hidden-{side}-{number}"))
     values = ", ".join("(" + ", ".join(_literal(cell) for cell in row) + ")" for row in sorted(rows))
-    return f"CREATE TABLE hidden ({COLUMNS}); INSERT INTO hidden VALUES {values};"
+    imei = ("490154203237518", "3")[side]
+    return f"SET rig.imei = '{imei}'; CREATE TABLE hidden ({COLUMNS}); INSERT INTO hidden VALUES {values};"
 
 
 def _literal(cell: object) -> str:
