@@ -108,6 +108,7 @@ def test_events_and_their_fields() -> None:
     journal.purpose_change(facts, "billing")
     journal.statement(facts, "e", statement, policy, Refusal("42501", "consentry: no"))
     journal.result(facts, "e", 1, 1.0, None)
+    journal.alarm(facts, "e", "row_description", ["c"])
     journal.session_end(facts, None)
     journal.stop()
     events = [json.loads(line) for line in lines]
