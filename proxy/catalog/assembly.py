@@ -13,6 +13,7 @@ from proxy.catalog.model import (
     Column,
     Function,
     Operator,
+    ReferencedBy,
     Relation,
     Type,
 )
@@ -111,6 +112,12 @@ def _relations(
         for row in rows["partitioned"]
         if row["relation"] in names
     }
+    references: dict[int, list[ReferencedBy]] = defaultdict(list)
+    for row in rows["constraints"]:
+        if row["kind"] == "f" and row["relation"] in columns and row["referenced"] in columns:
+            own = _named_columns(columns, row["relation"], row["columns"])
+            referenced = _named_columns(columns, row["referenced"], row["referenced_columns"])
+            references[row["referenced"]].append(ReferencedBy(row["relation"], own, referenced))
     found = {}
     definitions = {row["oid"]: row["definition"] for row in rows["views"]}
     for row in rows["relations"]:
@@ -131,6 +138,7 @@ def _relations(
             unique_keys=tuple(keys.get(oid, ())),
             reach=reaches.of(oid),
             sources=reaches.sources(oid),
+            referenced_by=tuple(references.get(oid, ())),
             definition=definitions.get(oid) or "",
         )
     return found

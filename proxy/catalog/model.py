@@ -66,6 +66,15 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferencedBy:
+    """A foreign key from ``columns`` of ``relation`` (an OID) to the ``referenced`` columns of another."""
+
+    relation: int
+    columns: tuple[str, ...]
+    referenced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
     composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over
@@ -88,6 +97,7 @@ class Relation:
     unique_keys: tuple[tuple[str, ...], ...] = ()
     reach: Mapping[Access, Reach] = field(default_factory=dict)
     sources: frozenset[int] = frozenset()
+    referenced_by: tuple[ReferencedBy, ...] = ()
     definition: str = ""
     """What a user's view selects, relations named in full; empty for anything else, and where it cannot be told."""
 

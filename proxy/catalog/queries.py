@@ -117,7 +117,7 @@ DEFAULTS = "SELECT oid, adrelid AS relation, adnum AS number FROM pg_catalog.pg_
 
 CONSTRAINTS = """
 SELECT oid, contype::text AS kind, conrelid AS relation, contypid AS type, confrelid AS referenced,
-       confupdtype::text AS on_update, confdeltype::text AS on_delete,
+       confupdtype::text AS on_update, confdeltype::text AS on_delete, conkey AS columns, confkey AS referenced_columns,
        COALESCE(conpfeqop, '{}') || COALESCE(conppeqop, '{}') || COALESCE(conffeqop, '{}')
          || COALESCE(conexclop, '{}') AS operators
 FROM pg_catalog.pg_constraint WHERE contype IN ('c', 'f', 'x')

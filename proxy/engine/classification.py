@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.catalog.model import Catalog, Relation
 from proxy.policy.model import Name, TablePolicy
 
 
@@ -28,3 +29,15 @@ Classification = Mapping[str, Source]
 def of_table(table: TablePolicy) -> Classification:
     """The classification of a table that the policy names itself."""
     return {column: Source(table.name, column, table) for column in table.columns}
+
+
+def family(catalog: Catalog, oid: int) -> list[Relation]:
+    """A relation and all that inherit from it, partitions included."""
+    found: dict[int, Relation] = {}
+    pending = [oid]
+    while pending:
+        relation = catalog.relations.get(pending.pop())
+        if relation is not None and relation.oid not in found:
+            found[relation.oid] = relation
+            pending.extend(relation.children)
+    return list(found.values())

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
+from proxy.engine.classification import family
 from proxy.engine.closed_world import check_telling, has_node
-from proxy.engine.protected import Protected, family
+from proxy.engine.protected import Protected
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.secured import Shape, Sight, Viewer, fragment, unrestricted
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.catalog.model import Catalog, Relation
-from proxy.engine.classification import Classification, of_table
+from proxy.catalog.model import Catalog
+from proxy.engine.classification import Classification, family, of_table
 from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
 from proxy.policy.model import Name, Policy, TablePolicy
@@ -87,15 +87,3 @@ def _sources(policy: Policy, catalog: Catalog) -> frozenset[int]:
         if relation is not None:
             found |= {member.oid for member in family(catalog, relation.oid)}
     return frozenset(found)
-
-
-def family(catalog: Catalog, oid: int) -> list[Relation]:
-    """A relation and all that inherit from it, partitions included."""
-    found: dict[int, Relation] = {}
-    pending = [oid]
-    while pending:
-        relation = catalog.relations.get(pending.pop())
-        if relation is not None and relation.oid not in found:
-            found[relation.oid] = relation
-            pending.extend(relation.children)
-    return list(found.values())

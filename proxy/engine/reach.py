@@ -25,6 +25,9 @@ def accesses(facts: Facts, name: RelationName) -> tuple[Access, ...]:
             return (Access.TRUNCATE,)
         if kind == "CopyStmt" and node.get("is_from") and name.place == "other":
             return (Access.INSERT,)
+        if kind in ("CreateStmt", "CreateForeignTableStmt") or (kind == "AlterTableStmt" and name.place == "other"):
+            # LIKE and INHERITS take defaults, checks and generated columns along, into a table that nobody knows yet.
+            return (Access.SELECT, Access.INSERT, Access.UPDATE)
         return (Access.SELECT,)
     return tuple(sorted(_writes(*_writer(facts, name))))
 
@@ -91,6 +94,7 @@ def check_reach(
     if relation.oid not in protected.classified:
         _check_copy(relation, state, protected)
         _check_own_views(relation, state)
+    _check_references(facts, name, relation, protected)
     for access in accesses(facts, name):
         _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
 
@@ -113,6 +117,29 @@ def _check_own_views(relation: Relation, state: SessionState) -> None:
                     f"{view.schema}.{view.name} shows columns of system catalogs that may tell of hidden values",
                     way_out="Read the catalogs themselves, or name the view in views.trusted of the policy.",
                 )
+
+
+def _check_references(facts: Facts, name: RelationName, relation: Relation, protected: Protected) -> None:
+    """A foreign key from a classified column: deleting or renaming what it refers to fails where a raw value does."""
+    done = set(accesses(facts, name))
+    for key in relation.referenced_by:
+        classified = protected.classified.get(key.relation, {})
+        if not classified.keys() & set(key.columns):
+            continue
+        renamed = Access.UPDATE in done and _sets(facts, name, key.referenced)
+        if renamed or done & {Access.DELETE, Access.TRUNCATE}:
+            raise unsupported(
+                f"{facts.tag} of {relation.schema}.{relation.name}: a classified column refers to it",
+                detail="Whether it succeeds would tell whether a hidden value refers to the row.",
+            )
+
+
+def _sets(facts: Facts, name: RelationName, columns: tuple[str, ...]) -> bool:
+    """An UPDATE sets one of ``columns``; of any other statement it is assumed."""
+    kind, node = _writer(facts, name)
+    if kind != "UpdateStmt":
+        return True
+    return any(item["ResTarget"].get("name") in columns for item in node.get("targetList", ()))
 
 
 def _check_copy(relation: Relation, state: SessionState, protected: Protected) -> None:
@@ -148,15 +175,19 @@ def _check(
         reached = catalog.relations.get(oid)
         if reached is None or oid == relation.oid:
             continue
-        _check_reached(reached, access, relation, protected)
+        _check_reached(reached, access, relation, state, protected)
 
 
-def _check_reached(reached: Relation, access: Access, relation: Relation, protected: Protected) -> None:
+def _check_reached(
+    reached: Relation, access: Access, relation: Relation, state: SessionState, protected: Protected
+) -> None:
     full, other = f"{relation.schema}.{relation.name}", f"{reached.schema}.{reached.name}"
     known = relation.oid in protected.classified or relation.oid in protected.harmless
     if access is Access.SELECT:
         if holds_values(reached.schema, reached.name) and not relation.builtin:
             raise unsupported(f"{full} reads {other}, which holds stored values or other sessions' statements")
+        if not known and reached.oid not in protected.classified:
+            _check_copy(reached, state, protected)
         if reached.oid in protected.classified and not known:
             raise unsupported(
                 f"{full} reads the classified table {other} in a way that cannot be followed",

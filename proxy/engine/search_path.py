@@ -77,12 +77,13 @@ def creation_schema(path: tuple[str, ...], search_path: str) -> str | None:
 
 
 def shadowed(context: Context, path: tuple[str, ...], name: str, found: Relation) -> Relation | None:
-    """The relation that an unqualified ``name`` would mean if ``found`` were gone, None if it would mean nothing.
+    """The relation that an unqualified ``name`` would mean if ``found`` were not there, None if it would mean nothing.
 
-    A relation that only this session sees (temporary, or not yet committed) can go in ways that nobody announces:
-    ON COMMIT DROP, the CASCADE of another DROP.
+    It may not be there for the server: it passes over schemas on which the current role has no USAGE (namespace.c,
+    recomputeNamespacePath), and what only this session sees (temporary, or not yet committed) can go in ways that
+    nobody announces: ON COMMIT DROP, the CASCADE of another DROP.
     """
-    if context.overlay.get((found.schema, name)) is not found:
+    if found.schema == "pg_catalog":
         return None
     later = path[path.index(found.schema) + 1 :] if found.schema in path else path
     return context.catalog.resolve(name, later)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from proxy.catalog.model import Access, Catalog, Relation
-from proxy.engine.classification import Classification, Source
+from proxy.engine.classification import Classification, Source, family
 from proxy.policy.model import Name, Outcome, Policy, Retention, SubjectLink, TablePolicy
+from proxy.sql.columns import SYSTEM_COLUMNS
 from proxy.sql.lineage import Lineage, lineage
 
 
@@ -50,7 +51,10 @@ class _Work:
         if f"{relation.schema}.{relation.name}" in self.policy.trusted_views:
             return
         reach = relation.reach.get(Access.SELECT)
-        if reach is None or not any(oid in self.tables for oid in reach.relations):
+        reached = [
+            self.catalog.relations[oid] for oid in (reach.relations if reach else ()) if oid in self.catalog.relations
+        ]
+        if not any(one.oid in self.tables or self._is_copy(one) for one in reached):
             return
         found = self._judge(relation)
         if isinstance(found, str):
@@ -72,24 +76,54 @@ class _Work:
             item = self.catalog.relation(name.schema or "pg_catalog", name.name)
             if item is None:
                 return f"it reads {name.schema}.{name.name}, which the catalog does not show"
-            if item.kind == "v":
-                self.view(item)
-            if item.oid in self.views.refused:
-                return f"it reads {item.schema}.{item.name}: {self.views.refused[item.oid]}"
-            if item.oid in self.mixed:
-                return f"{item.schema}.{item.name} and {self.mixed[item.oid]} are classified differently"
+            why = self._refused_item(item, read)
+            if why is not None:
+                return why
             items.append(item)
         if not read.plain:
             return self._complex(read, items)
         return self._plain(view, read, items)
 
+    def _refused_item(self, item: Relation, read: Lineage) -> str | None:
+        """Why no view may read ``item`` in this way; None if it may."""
+        if item.kind == "v":
+            self.view(item)
+        if item.oid in self.views.refused:
+            return f"it reads {item.schema}.{item.name}: {self.views.refused[item.oid]}"
+        if self._is_copy(item):
+            return f"{item.schema}.{item.name} holds a copy of a classified table, and is not classified itself"
+        if self._tells_partition(item, read):
+            return f"it tells in which partition the rows of {item.schema}.{item.name} stand"
+        if item.oid in self.mixed:
+            return f"{item.schema}.{item.name} and {self.mixed[item.oid]} are classified differently"
+        return None
+
     def _of(self, relation: Relation) -> Classification:
         return self.tables.get(relation.oid) or self.views.classified.get(relation.oid) or {}
+
+    def _is_copy(self, relation: Relation) -> bool:
+        """A materialized view that was computed from a classified table, and is not classified itself."""
+        return relation.oid not in self.tables and any(oid in self.tables for oid in relation.sources)
+
+    def _tells_partition(self, item: Relation, read: Lineage) -> bool:
+        """Classified values choose the partition, and the view names one, or asks which it is."""
+        around = [item]
+        for relation in around:
+            around += [self.catalog.relations[oid] for oid in relation.parents if oid in self.catalog.relations]
+        keys = {key for relation in [*around, *family(self.catalog, item.oid)] for key in relation.partition_key}
+        if not keys & (self._of(item).keys() | {""}) or not self._of(item):
+            return False
+        return bool(item.parents) or bool(read.names & SYSTEM_COLUMNS) or "*" in read.names
+
+    def _made_of_hidden(self, item: Relation) -> frozenset[str]:
+        """Generated columns of a classified table that are not classified: they may show what their sources hide."""
+        own = self._of(item)
+        return frozenset(column.name for column in item.columns if column.generated and column.name not in own and own)
 
     def _complex(self, read: Lineage, items: list[Relation]) -> Classification | str:
         """Not plain: harmless only if no classified column is named at all."""
         for item in items:
-            touched = read.names & self._of(item).keys()
+            touched = read.names & (self._of(item).keys() | self._made_of_hidden(item))
             if self._of(item) and (touched or "*" in read.names):
                 what = ", ".join(sorted(touched)) or "whole rows"
                 return f"it does more than to show {what} of {item.schema}.{item.name}"
@@ -98,10 +132,15 @@ class _Work:
     def _plain(self, view: Relation, read: Lineage, items: list[Relation]) -> Classification | str:
         for origin in read.used:
             for index, item in enumerate(items):
-                if origin.item in (index, -1) and origin.column in self._of(item):
+                if origin.item not in (index, -1):
+                    continue
+                if origin.column in self._of(item) or origin.column in self._made_of_hidden(item):
                     return f"it does more than to show {origin.column} of {item.schema}.{item.name}"
         if len(read.outputs) != len(view.columns):
             return "its definition and its columns do not fit"
+        for output in read.outputs:
+            if output is not None and output.column in self._made_of_hidden(items[output.item]):
+                return f"it shows the generated column {output.column}, which is not classified"
         classification: dict[str, Source] = {}
         for column, output in zip(view.columns, read.outputs, strict=True):
             source = None if output is None else self._of(items[output.item]).get(output.column)

@@ -109,6 +109,8 @@ def _names(node: Node) -> frozenset[str]:
             found.update(strings(inner.get("indirection")))
         elif key == "JoinExpr":
             found.update(strings(inner.get("usingClause")))
-            if inner.get("isNatural"):
+            if inner.get("isNatural") or "alias" in inner or "join_using_alias" in inner:
                 found.add("*")
+        if inner.get("colnames"):  # an alias that renames columns: any name may mean any of them
+            found.add("*")
     return frozenset(found)
