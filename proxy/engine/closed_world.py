@@ -13,7 +13,7 @@ from proxy.sql.effects import set_config, setting_change
 from proxy.sql.facts import Facts
 from proxy.sql.names import FunctionName
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import constant, of_type, strings
+from proxy.sql.tree import constant, strings
 from proxy.verdict import CreateRelation, DropRelation
 
 _VALUE_CATALOGS = re.compile(
@@ -73,6 +73,10 @@ def _only_temporary(facts: Facts, state: SessionState) -> bool:
 def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
     node, policy = facts.statement.node, state.policy
     match facts.statement.kind:
+        case kind if kind != "ExecuteStmt" and has_node(facts, "ExecuteStmt"):
+            raise unsupported(f"{facts.tag} of EXECUTE is not available", way_out="Write the statement itself.")
+        case "ExplainStmt" if not node["query"].keys() <= _EXPLAINED:
+            raise unsupported("EXPLAIN is available for SELECT, INSERT, UPDATE, DELETE and MERGE only")
         case "CopyStmt" if ("filename" in node or node.get("is_program")) and not code:
             raise denied(
                 "COPY to or from server files and programs is not available",
@@ -92,6 +96,9 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
             change = setting_change(node["setstmt"])
             if change is None or change.name.startswith("consentry."):
                 raise denied("purposes are declared by sessions, not by roles or databases", policy=policy)
+
+
+_EXPLAINED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 
 
 def _check_set(facts: Facts, state: SessionState) -> None:
@@ -122,7 +129,8 @@ def check_names(facts: Facts, state: SessionState, trust: Trust) -> None:
     for function in facts.functions:
         _check_function(function, facts, state, trust, path)
     for kind, names in (
-        ("function", trust.attributes(facts.attributes, path)),
+        ("function", trust.attributes(facts.attributes, path, rows_only=True)),
+        ("function", trust.attributes(facts.fields, path, rows_only=False)),
         ("cast function", trust.casts if KINDS[facts.statement.kind][0] is Family.QUERY else []),
         ("operator", trust.operators(facts.operators, path)),
         ("type", trust.types(facts.types, state.path())),
@@ -241,4 +249,4 @@ def check_telling(facts: Facts) -> None:
 
 def has_node(facts: Facts, *types: str) -> bool:
     """Some node of one of ``types`` stands below the statement."""
-    return any(True for node_type in types for _ in of_type(facts.statement.node, node_type))
+    return any(facts.index.of_type(node_type) for node_type in types)

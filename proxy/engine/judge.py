@@ -24,6 +24,9 @@ from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
 from proxy.verdict import Effect, Kind, Prepare, StatementVerdict, Verdict
 
+_SECOND_READING = 16 * 1024
+"""Bytes of a text beyond which sqlglot, which takes long, is asked only where the text reaches something classified."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
@@ -168,7 +171,7 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
 
 def _check_readers(facts: Facts, *, classified: bool, grounds: Grounds) -> None:
     """Raises Refused (0A000) where the two readers of SQL see different relations and one of them is protected."""
-    if KINDS[facts.statement.kind][0] is not Family.QUERY:
+    if KINDS[facts.statement.kind][0] is not Family.QUERY or (not classified and len(facts.query) > _SECOND_READING):
         return
     names = disagreement(facts.query, facts)
     if names and (classified or not names.isdisjoint(grounds.protected.names)):
@@ -201,5 +204,5 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
             )
         )
     [inner] = verdict.statements
-    judged = replace(inner, tag=facts.tag, normalized=facts.normalized, fingerprint=facts.fingerprint, effects=())
+    judged = replace(inner, tag=facts.tag, normalized=facts.normalized, fingerprint=facts.fingerprint)
     return _Judged(judged, Reading(), secured=verdict.secured)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog
@@ -29,6 +30,8 @@ class Protected:
     sources: frozenset[int]
     names: frozenset[str]
     """Names of all classified relations and sources, without schema."""
+    shared_names: frozenset[str]
+    """Names that more than one relation of the database bears, each in its own schema."""
     origins: Origins
     """Every classified column."""
 
@@ -59,7 +62,14 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
         for column in catalog.relations[oid].columns
         if column.name in classification
     )
-    return Protected(classified, mixed, views.refused, frozenset(views.harmless), others, names, origins)
+    return Protected(
+        classified, mixed, views.refused, frozenset(views.harmless), others, names, _shared(catalog), origins
+    )
+
+
+def _shared(catalog: Catalog) -> frozenset[str]:
+    count = Counter(name for _, name in catalog.relation_names)
+    return frozenset(name for name, times in count.items() if times > 1)
 
 
 def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, Classification]) -> dict[int, str]:

@@ -75,6 +75,7 @@ def read(
     looks = [(name, _look(viewer, relation, grounds)) for name, relation in resolved.classified]
     uses: dict[str, ColumnUse] = {}
     changes: list[Change] = []
+    secured: set[int] = set()
     for name, sight in looks:
         asked = needs(name) if name.level is not None else None
         needed = _needed(facts, sight.relation, asked)
@@ -89,8 +90,10 @@ def read(
             continue
         reference.check(grounds.protected, state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)
+        secured.add(id(name.node))
     splicer = Splicer(facts.query, facts.tokens)
-    changes += [splicer.qualified(name, schema) for name, schema in resolved.shadows]
+    bare = [(name, schema) for name, schema in resolved.shadows if id(name.node) not in secured]
+    changes += [splicer.qualified(name, schema) for name, schema in bare]
     reading = _reading(changes, tuple(uses.values()), _subjects(facts, looks))
     return replace(reading, raw_origins=frozenset().union(*(sight.raw_origins for _, sight in looks)))
 

@@ -28,8 +28,8 @@ _CREATED = {
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """``classified``: the classified relations that a statement names. ``shadows``: names of relations that only this
-    session sees, with the schema that must stand before them, lest another relation be meant when they are gone.
+    """``classified``: the classified relations that a statement names. ``shadows``: names that another relation bears
+    too, with the schema that must stand before them.
     """
 
     classified: list[tuple[RelationName, Relation]]
@@ -59,12 +59,28 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         catalog = system_catalog(relation)
         if catalog is not None:
             resolved.system.append((name, relation, catalog))
-        behind = shadowed(state.context, state.path(), name.name, relation) if name.schema is None else None
-        if behind is not None:
+        if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):
             resolved.shadows.append((name, relation.schema))
     if KINDS[facts.statement.kind][0] is Family.DDL:
         _check_named_objects(facts, state, grounds)
     return resolved
+
+
+def _may_mean_another(
+    facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds
+) -> bool:
+    """An unqualified name that more than one relation bears is sent on with its schema.
+
+    What it means would else rest on search_path alone, and there is more to that than its text: the server passes over
+    schemas on which the current role has no USAGE (namespace.c, recomputeNamespacePath), and what only this session
+    sees (temporary, or not committed) can go without a word: ON COMMIT DROP, the CASCADE of another DROP.
+    """
+    if KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
+        return False
+    unseen = state.context.overlay.get((relation.schema, name.name)) is relation
+    return name.name in grounds.protected.shared_names or (
+        unseen and any(known == name.name for _, known in state.context.catalog.relation_names)
+    )
 
 
 def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation | None:

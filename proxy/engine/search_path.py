@@ -9,6 +9,9 @@ from proxy.verdict import Context
 TEMPORARY = "pg_temp"
 """Stands for the session's own temporary schema wherever a schema's name is expected."""
 
+_SPACE = " \t\n\r\f"
+"""What PostgreSQL's scanner_isspace takes for space in every version; a vertical tab, from 16 on, is refused."""
+_NAME_BYTES = 63
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
@@ -18,7 +21,9 @@ def split_identifiers(text: str) -> list[str]:
     Raises Refused (0A000) for a list that PostgreSQL would not accept either.
     """
     names: list[str] = []
-    rest = text.strip()
+    rest = text.strip(_SPACE)
+    if "\v" in text:
+        raise _malformed()
     while rest:
         if rest.startswith('"'):
             end = 1
@@ -30,18 +35,21 @@ def split_identifiers(text: str) -> list[str]:
                     break
                 end += 2
             names.append(rest[1:end].replace('""', '"'))
-            rest = rest[end + 1 :].lstrip()
+            rest = rest[end + 1 :].lstrip(_SPACE)
         else:
             name, comma, after = rest.partition(",")
-            names.append(name.strip().translate(_ASCII_LOWER))
+            name = name.rstrip(_SPACE)
+            if not name or any(char in _SPACE or char == '"' for char in name):
+                raise _malformed()
+            names.append(name.translate(_ASCII_LOWER))
             rest = comma + after
         if rest and not rest.startswith(","):
             raise _malformed()
         had_comma = rest.startswith(",")
-        rest = rest[1:].lstrip()
+        rest = rest[1:].lstrip(_SPACE)
         if had_comma and not rest:
             raise _malformed()
-    return names
+    return [name.encode()[:_NAME_BYTES].decode("utf-8", "ignore") for name in names]
 
 
 def _malformed() -> Exception:

@@ -10,7 +10,7 @@ from proxy.engine.refusals import denied, unsupported
 from proxy.policy.model import Policy
 from proxy.sql.effects import TRACKED
 
-_WORD = re.compile(r"(?:\\.|[^\s\\])+", re.DOTALL)
+_WORD = re.compile(r"(?:\\.|[^ \t\n\r\f\v\\])+", re.DOTALL)
 _TRUE = frozenset({"1", "on", "true", "yes", "t", "y"})
 _OFF = frozenset({"0", "off", "false", "no", "f", "n", ""})
 

@@ -138,13 +138,13 @@ class Trust:
             }
         )
 
-    def attributes(self, names: Iterable[str], path: tuple[str, ...]) -> list[str]:
-        """Untrusted functions of one row among those that a name behind a dot may mean."""
+    def attributes(self, names: Iterable[str], path: tuple[str, ...], *, rows_only: bool) -> list[str]:
+        """Untrusted functions of one value (``rows_only``: of one row) that a name behind a dot may mean."""
         refused = set()
         for name in names:
             for function in self._catalog.functions_named.get(name, ()):
-                of_row = _takes(function, 1) and bool(self._rows & set(function.input_types[:1]))
-                if of_row and function.schema in path and not self.function(function):
+                fits = _takes(function, 1) and (not rows_only or bool(self._rows & set(function.input_types[:1])))
+                if fits and function.schema in path and not self.function(function):
                     refused.add(f"{function.schema}.{function.name}")
         return sorted(refused)
 

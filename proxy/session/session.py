@@ -72,7 +72,7 @@ class Session:
     @property
     def backlogged(self) -> bool:
         """Read no more of the client for now."""
-        return self._client.pending > MAX_BACKLOG
+        return self._client.pending > MAX_BACKLOG and not self._client.incomplete
 
     @property
     def idle(self) -> bool:

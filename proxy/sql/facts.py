@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from proxy.sql.comments import declared_purpose
 from proxy.sql.effects import effects
 from proxy.sql.grammar import Statement, Token, parse, scan
-from proxy.sql.names import FunctionName, QualifiedName, attributes, functions, operators, types
+from proxy.sql.names import FunctionName, QualifiedName, attributes, fields, functions, operators, types
 from proxy.sql.normalize import fingerprint, normalize
 from proxy.sql.relations import RelationName, relations
 from proxy.sql.statements import tag
+from proxy.sql.tree import Index
 from proxy.verdict import Effect
 
 
@@ -21,10 +22,12 @@ class Facts:
     query: bytes
     statement: Statement
     tokens: list[Token]
+    index: Index
     tag: str
     relations: tuple[RelationName, ...]
     functions: tuple[FunctionName, ...]
     attributes: frozenset[str]
+    fields: frozenset[str]
     operators: frozenset[QualifiedName]
     types: frozenset[QualifiedName]
     purpose: str | None
@@ -51,16 +54,19 @@ def facts(query: bytes) -> tuple[Facts, ...]:
 
 def _facts(query: bytes, statement: Statement, tokens: list[Token]) -> Facts:
     normalized = normalize(query, tokens)
+    index = Index({statement.kind: statement.node})
     return Facts(
         query=query,
         statement=statement,
         tokens=tokens,
+        index=index,
         tag=tag(statement.kind, statement.node),
         relations=tuple(relations(statement.node, statement.kind)),
-        functions=tuple(functions(statement.node)),
-        attributes=attributes(statement.node),
-        operators=operators(statement.node),
-        types=types(statement.node),
+        functions=tuple(functions(index)),
+        attributes=attributes(index),
+        fields=fields(index),
+        operators=operators(index),
+        types=types(index),
         purpose=declared_purpose(query, tokens),
         normalized=normalized,
         fingerprint=fingerprint(normalized),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.sql.grammar import Node
-from proxy.sql.tree import nodes, of_type, strings
+from proxy.sql.tree import Index, strings
 
 _BETWEEN = frozenset({"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"})
 
@@ -43,10 +43,10 @@ def split(parts: tuple[str, ...]) -> QualifiedName:
     return QualifiedName(parts[-2] if len(parts) > 1 else None, parts[-1] if parts else "")
 
 
-def functions(root: object) -> list[FunctionName]:
+def functions(index: Index) -> list[FunctionName]:
     """Every function, aggregate, window function or procedure that is called by name."""
     found = []
-    for node in of_type(root, "FuncCall"):
+    for node in index.of_type("FuncCall"):
         name = split(strings(node.get("funcname")))
         # An ordered-set aggregate takes its WITHIN GROUP columns as further arguments.
         within = len(node.get("agg_order", ())) if node.get("agg_within_group") else 0
@@ -55,42 +55,40 @@ def functions(root: object) -> list[FunctionName]:
     return found
 
 
-def attributes(root: object) -> frozenset[str]:
-    """Every name that stands behind a dot: ``a.b``, ``(a).b``. If it is no column of ``a``, PostgreSQL takes it for a
+def attributes(index: Index) -> frozenset[str]:
+    """Every name that stands behind a dot: ``a.b``. If it is no column of ``a``, PostgreSQL takes it for a
     function of the row (parse_func.c, ParseFuncOrColumn).
     """
     found: set[str] = set()
-    for key, node in nodes(root):
-        if key == "ColumnRef":
-            found.update(strings(node.get("fields"))[1:])
-        elif key == "A_Indirection":
-            found.update(strings(node.get("indirection")))
+    for node in index.of_type("ColumnRef"):
+        found.update(strings(node.get("fields"))[1:])
     return frozenset(found)
 
 
-def operators(root: object) -> frozenset[QualifiedName]:
+def fields(index: Index) -> frozenset[str]:
+    """Every name that stands behind a dot after a value: ``(a).b``, ``a.b.c``. It may be a function of any value."""
+    found: set[str] = set()
+    for node in index.of_type("ColumnRef"):
+        found.update(strings(node.get("fields"))[2:])
+    for node in index.of_type("A_Indirection"):
+        found.update(strings(node.get("indirection")))
+    return frozenset(found)
+
+
+def operators(index: Index) -> frozenset[QualifiedName]:
     """Every operator that is applied, also those that a keyword stands for (BETWEEN, LIKE, IN, USING, CASE x WHEN)."""
     found = {QualifiedName(None, "=")}
-    for key, node in nodes(root):
-        if key == "A_Expr":
-            if node.get("kind") in _BETWEEN:
-                found |= {QualifiedName(None, "<="), QualifiedName(None, ">=")}
-            else:
-                found.add(split(strings(node.get("name"))))
-        elif key == "SubLink" and "operName" in node:
-            found.add(split(strings(node["operName"])))
-        elif key == "SortBy" and "useOp" in node:
-            found.add(split(strings(node["useOp"])))
+    for node in index.of_type("A_Expr"):
+        if node.get("kind") in _BETWEEN:
+            found |= {QualifiedName(None, "<="), QualifiedName(None, ">=")}
+        else:
+            found.add(split(strings(node.get("name"))))
+    for key, field in (("SubLink", "operName"), ("SortBy", "useOp")):
+        found |= {split(strings(node[field])) for node in index.of_type(key) if field in node}
     return frozenset(found)
 
 
-def types(root: object) -> frozenset[QualifiedName]:
+def types(index: Index) -> frozenset[QualifiedName]:
     """Every type that is named: casts, column definitions, parameters of PREPARE."""
-    found = set()
-    for _, node in nodes(root):
-        # A TypeName stands wrapped in lists and bare in fields; nothing else has both of these fields.
-        if "names" in node and "typemod" in node:
-            parts = strings(node["names"])
-            if parts:
-                found.add(split(parts))
-    return frozenset(found)
+    named = (strings(node["names"]) for node in index.types)
+    return frozenset(split(parts) for parts in named if parts)

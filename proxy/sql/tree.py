@@ -26,6 +26,32 @@ def nodes(root: object) -> Iterator[tuple[str, Node]]:
             stack.extend((key, item) for item in value)
 
 
+class Index:
+    """The nodes below ``root`` by the key that they stand under, found in one walk. Constants are passed over."""
+
+    def __init__(self, root: object) -> None:
+        self._nodes: dict[str, list[Node]] = {}
+        self.types: list[Node] = []
+        """Every TypeName: they stand wrapped in lists and bare in fields."""
+        stack: list[tuple[str, object]] = [("", root)]
+        while stack:
+            key, value = stack.pop()
+            if isinstance(value, dict):
+                self._nodes.setdefault(key, []).append(value)
+                if "names" in value and "typemod" in value:
+                    self.types.append(value)
+                stack.extend(item for item in value.items() if item[0] not in _LEAVES)
+            elif isinstance(value, list):
+                stack.extend((key, item) for item in value)
+
+    def of_type(self, key: str) -> list[Node]:
+        """Every node that stands under ``key``."""
+        return self._nodes.get(key, [])
+
+
+_LEAVES = frozenset({"A_Const", "String", "location"})
+
+
 def of_type(root: object, node_type: str) -> Iterator[Node]:
     """Every node of ``node_type`` below ``root``."""
     return (node for key, node in nodes(root) if key == node_type)

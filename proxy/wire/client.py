@@ -85,6 +85,11 @@ class ClientMessages:
         """Bytes that were fed and not yet taken."""
         return self._size
 
+    @property
+    def incomplete(self) -> bool:
+        """What is pending is the beginning of one message; the rest must be read before anything can be done."""
+        return self._size < self._needed
+
     def pass_rest(self) -> None:
         """The rest of the message of the last HEAD comes as PIECE frames."""
         self._skipping = False
