@@ -1,226 +1,201 @@
-"""Builds a :class:`~proxy.catalog.model.Catalog` out of the rows of the system catalogs. Pure."""
+"""Builds a :class:`~proxy.catalog.model.Catalog` out of the rows of the system catalogs. Pure.
+
+What did not change since the snapshot before is shared with it, down to the mappings.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from proxy.catalog.attachments import Rows, tables
-from proxy.catalog.model import (
-    FIRST_NORMAL_OBJECT_ID,
-    Catalog,
-    Column,
-    Function,
-    Operator,
-    ReferencedBy,
-    Relation,
-    Type,
-)
-from proxy.catalog.reach import Class, Object, Reaches
-from proxy.catalog.types import TypeNames, TypeRow
-from proxy.catalog.uses import Row, Uses
+from proxy.catalog.columns import Columns
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Catalog, Function, Operator, Type
+from proxy.catalog.pace import unhurried
+from proxy.catalog.reach import Class, Object
+from proxy.catalog.relations import Relations
+from proxy.catalog.rows import Changes, Row, SystemRows
+from proxy.catalog.uses import Uses
 
-_DEFAULT_COLLATION = 100
 _AUTOMATIC = ("i", "a")  # pg_cast.castcontext: implicit, assignment
 
 _Named = TypeVar("_Named", Function, Operator, Type)
 
 
-def assemble(database: str, generation: int, server_version: int, rows: Rows) -> Catalog:
-    """One snapshot as a Catalog. ``rows`` holds the result of each query under its name in lower case.
+class _ByName(Generic[_Named]):
+    """Things by OID and by name. The mappings are never changed, but replaced by changed copies."""
 
-    Raises KeyError where the rows contradict each other, so that no half-read catalog is ever used.
-    """
-    schemas = {row["oid"]: row for row in rows["schemas"]}
-    visible = {oid: row["name"] for oid, row in schemas.items() if not row["temporary"]}
-    extensions = {Object(row["class"], row["oid"]): row["name"] for row in rows["extensions"]}
-    types = {row["oid"]: _type_row(row, schemas[row["schema"]]) for row in rows["types"]}
-    uses = Uses(rows, types)
-    relations = _relations(rows, visible, extensions, types, uses)
-    functions = {row["oid"]: _function(row, visible, extensions, uses) for row in rows["functions"]}
-    operators = [_operator(row, visible, extensions, uses) for row in rows["operators"] if row["schema"] in visible]
-    return Catalog(
-        database=database,
-        generation=generation,
-        server_version=server_version,
-        relations=relations,
-        relation_names={(relation.schema, relation.name): oid for oid, relation in relations.items()},
-        schemas=frozenset(visible.values()),
-        functions=functions,
-        functions_named=_by_name(function for function in functions.values() if function.schema),
-        operators_named=_by_name(operators),
-        types_named=_by_name(_user_types(types, visible, extensions, uses)),
-        implicit_casts=frozenset(row["function"] for row in rows["casts"] if _unasked(row)),
-    )
+    def __init__(self) -> None:
+        self.all: dict[int, _Named] = {}
+        self.named: dict[str, tuple[_Named, ...]] = {}
+
+    def replace(self, changes: Mapping[int, _Named | None]) -> None:
+        """Takes over new things, and None for those that are gone. What is equal stays the same object."""
+        real = {oid: thing for oid, thing in changes.items() if self.all.get(oid) != thing}
+        if not real:
+            return
+        touched: dict[str, dict[int, _Named]] = {}
+        for oid, thing in real.items():
+            before = self.all.get(oid)
+            for name in {one.name for one in (before, thing) if one is not None}:
+                if name not in touched:
+                    touched[name] = {one.oid: one for one in self.named.get(name, ())}
+            if before is not None:
+                touched[before.name].pop(oid, None)
+            if thing is not None and thing.schema:
+                touched[thing.name][oid] = thing
+        kept = {oid: thing for oid, thing in self.all.items() if oid not in real}
+        self.all = kept | {oid: thing for oid, thing in real.items() if thing is not None}
+        named = self.named | {name: tuple(same[oid] for oid in sorted(same)) for name, same in touched.items()}
+        self.named = {name: same for name, same in named.items() if same}
+
+
+class Assembly:
+    """The catalog of one database, built anew where its rows changed."""
+
+    def __init__(self, database: str, server_version: int, rows: SystemRows) -> None:
+        self._database = database
+        self._server_version = server_version
+        self._rows = rows
+        self._visible: dict[int, str] = {}
+        self._schemas: frozenset[str] = frozenset()
+        self._extensions: dict[Object, str] = {}
+        self._columns = Columns(rows)
+        self._uses = Uses(rows, self._columns.types)
+        self._relations = Relations(rows, self._columns, self._uses, self._extensions)
+        self._functions: _ByName[Function] = _ByName()
+        self._operators: _ByName[Operator] = _ByName()
+        self._types: _ByName[Type] = _ByName()
+        self._type_depends: dict[int, frozenset[Object]] = {}
+        self._implicit_casts: frozenset[int] = frozenset()
+
+    def catalog(self, changes: Changes, before: Catalog | None) -> Catalog:
+        """The catalog with these changes in it, which were applied to the rows; ``before`` itself if they make none.
+
+        Raises KeyError where the rows contradict each other; the assembly is then of no more use.
+        """
+        if self._follow_schemas(changes):
+            changes = self._rows.of_users(changes)
+        members = self._follow_extensions(changes)
+        self._columns.follow(changes)
+        changed = self._uses.follow(changes)
+        self._relations.follow(changes, changed, members, self._visible)
+        self._follow_functions(changes, members)
+        self._follow_operators(changes, changed, members)
+        self._follow_types(changed, members)
+        if changes.keys("casts"):
+            self._implicit_casts = frozenset(
+                row["function"] for group in self._rows.rows["casts"].values() for row in group if _unasked(row)
+            )
+        catalog = self._snapshot(1 if before is None else before.generation)
+        if catalog == before:
+            return before
+        return catalog if before is None else self._snapshot(before.generation + 1)
+
+    def _snapshot(self, generation: int) -> Catalog:
+        return Catalog(
+            database=self._database,
+            generation=generation,
+            server_version=self._server_version,
+            relations=self._relations.all,
+            relation_names=self._relations.names,
+            schemas=self._schemas,
+            functions=self._functions.all,
+            functions_named=self._functions.named,
+            operators_named=self._operators.named,
+            types_named=self._types.named,
+            implicit_casts=self._implicit_casts,
+        )
+
+    def _follow_schemas(self, changes: Changes) -> bool:
+        """Whether a schema that was known has another name now, so that what is in it has too."""
+        keys = changes.keys("schemas")
+        if not keys:
+            return False
+        before, rows = self._visible, self._rows.rows["schemas"]
+        self._visible = {oid: row["name"] for oid, (row,) in rows.items() if not row["temporary"]}
+        self._schemas = frozenset(self._visible.values())
+        return any(before.get(oid, name) != name for oid, name in self._visible.items() if oid in keys)
+
+    def _follow_extensions(self, changes: Changes) -> set[Object]:
+        """The objects that belong to another extension than before."""
+        if not changes.keys("extensions", "members"):
+            return set()
+        before = dict(self._extensions)
+        self._extensions.clear()
+        for extension, group in self._rows.rows["members"].items():
+            row = self._rows.row("extensions", extension)
+            if row is not None:
+                self._extensions.update((Object(member["class"], member["oid"]), row["name"]) for member in group)
+        return {one for one in before.keys() | self._extensions.keys() if before.get(one) != self._extensions.get(one)}
+
+    def _follow_functions(self, changes: Changes, members: set[Object]) -> None:
+        changed = changes.keys("functions", "aggregates") | _of(Class.PROC, members)
+        self._functions.replace({oid: self._function(oid) for oid in unhurried(changed)})
+
+    def _function(self, oid: int) -> Function | None:
+        row = self._rows.row("functions", oid)
+        if row is None:
+            return None
+        return Function(
+            oid=oid,
+            schema=self._visible.get(row["schema"], ""),
+            name=row["name"],
+            kind=row["kind"],
+            min_args=row["min_args"],
+            max_args=row["max_args"],
+            extension=self._extensions.get(Object(Class.PROC, oid)),
+            version=row["version"],
+            input_types=tuple(row["input_types"]),
+            calls=self._uses.aggregates.get(oid, frozenset()),
+            internal=row["internal"],
+        )
+
+    def _follow_operators(self, changes: Changes, changed: set[Object], members: set[Object]) -> None:
+        oids = changes.keys("operators") | _of(Class.OPERATOR, changed) | _of(Class.OPERATOR, members)
+        self._operators.replace({oid: self._operator(oid) for oid in unhurried(oids)})
+
+    def _operator(self, oid: int) -> Operator | None:
+        row = self._rows.row("operators", oid)
+        if row is None or row["schema"] not in self._visible:
+            return None
+        return Operator(
+            oid=oid,
+            schema=self._visible[row["schema"]],
+            name=row["name"],
+            functions=self._uses.operators[oid],
+            extension=self._extensions.get(Object(Class.OPERATOR, oid)),
+        )
+
+    def _follow_types(self, changed: set[Object], members: set[Object]) -> None:
+        oids = _of(Class.TYPE, changed) | _of(Class.TYPE, members)
+        oids |= {oid for oid, depends in self._type_depends.items() if not depends.isdisjoint(changed)}
+        users = (oid for oid in oids if oid >= FIRST_NORMAL_OBJECT_ID)
+        self._types.replace({oid: self._type(oid) for oid in unhurried(users)})
+
+    def _type(self, oid: int) -> Type | None:
+        row = self._columns.types.get(oid)
+        if row is None or row.schema not in self._schemas:
+            self._type_depends.pop(oid, None)
+            return None
+        with self._uses.trail() as trail:
+            functions = self._uses.type(oid).functions
+        self._type_depends[oid] = frozenset(trail)
+        return Type(
+            oid=oid,
+            schema=row.schema,
+            name=row.name,
+            kind=row.kind,
+            functions=functions,
+            relation=row.relation,
+            extension=self._extensions.get(Object(Class.TYPE, oid)),
+        )
+
+
+def _of(catalog: Class, objects: Iterable[Object]) -> set[int]:
+    return {one.oid for one in objects if one.catalog == catalog}
 
 
 def _unasked(cast: Row) -> bool:
     """Applied by PostgreSQL without being asked; or between built-in types, so that no user-made type shows it."""
     builtin = max(cast["source"], cast["target"]) < FIRST_NORMAL_OBJECT_ID
     return cast["context"] in _AUTOMATIC or builtin
-
-
-def _by_name(things: Iterable[_Named]) -> dict[str, tuple[_Named, ...]]:
-    found: dict[str, list[_Named]] = defaultdict(list)
-    for thing in things:
-        found[thing.name].append(thing)
-    return {name: tuple(same) for name, same in found.items()}
-
-
-def _type_row(row: Row, schema: Row) -> TypeRow:
-    return TypeRow(
-        oid=row["oid"],
-        schema=schema["name"],
-        name=row["name"],
-        schema_sql=schema["sql"],
-        name_sql=row["sql"],
-        kind=row["kind"],
-        category=row["category"],
-        base=row["base"],
-        typmod=row["typmod"],
-        not_null=row["not_null"],
-        relation=row["relation"],
-        element=row["element"],
-        is_array=row["is_array"],
-        subtype=row["subtype"],
-        outputs=frozenset(row["outputs"]),
-        inputs=frozenset([*row["inputs"], *(oid for oid in row["range_functions"] if oid)]),
-        labels=tuple(row["labels"]),
-    )
-
-
-def _relations(
-    rows: Rows,
-    visible: Mapping[int, str],
-    extensions: Mapping[Object, str],
-    types: Mapping[int, TypeRow],
-    uses: Uses,
-) -> dict[int, Relation]:
-    columns = _columns(rows, types)
-    names = {row["oid"]: f"{visible[row['schema']]}.{row['name']}" for row in rows["relations"]}
-    attached = tables(rows, names, uses)
-    reaches = Reaches(attached)
-    keys: dict[int, list[tuple[str, ...]]] = defaultdict(list)
-    for row in rows["indexes"]:
-        if row["is_key"] and row["relation"] in names:
-            keys[row["relation"]].append(_named_columns(columns, row["relation"], row["numbers"]))
-    partition_keys = {
-        row["relation"]: tuple(
-            columns[row["relation"]][number].name if number else "" for number in dict.fromkeys(row["numbers"])
-        )
-        for row in rows["partitioned"]
-        if row["relation"] in names
-    }
-    references: dict[int, list[ReferencedBy]] = defaultdict(list)
-    for row in rows["constraints"]:
-        if row["kind"] == "f" and row["relation"] in columns and row["referenced"] in columns:
-            own = _named_columns(columns, row["relation"], row["columns"])
-            referenced = _named_columns(columns, row["referenced"], row["referenced_columns"])
-            references[row["referenced"]].append(ReferencedBy(row["relation"], own, referenced))
-    found = {}
-    definitions = {row["oid"]: row["definition"] for row in rows["views"]}
-    for row in rows["relations"]:
-        oid = row["oid"]
-        table = attached.get(oid)
-        found[oid] = Relation(
-            oid=oid,
-            schema=visible[row["schema"]],
-            name=row["name"],
-            kind=row["kind"],
-            columns=tuple(columns.get(oid, {}).values()),
-            parents=tuple(table.parents) if table else (),
-            children=tuple(table.children) if table else (),
-            partition_key=partition_keys.get(oid, ()),
-            row_security=row["row_security"],
-            temporary=False,
-            extension=extensions.get(Object(Class.RELATION, oid)),
-            unique_keys=tuple(keys.get(oid, ())),
-            reach=reaches.of(oid),
-            sources=reaches.sources(oid),
-            referenced_by=tuple(references.get(oid, ())),
-            definition=definitions.get(oid) or "",
-        )
-    return found
-
-
-def _named_columns(
-    columns: Mapping[int, Mapping[int, Column]], relation: int, numbers: Iterable[int]
-) -> tuple[str, ...]:
-    """The names of user columns; system columns and expressions (0) have none."""
-    own = columns[relation]
-    return tuple(own[number].name for number in numbers if number in own)
-
-
-def _columns(rows: Rows, types: Mapping[int, TypeRow]) -> dict[int, dict[int, Column]]:
-    modifiers = {(row["type"], row["typmod"]): row["modifier"] or "" for row in rows["modifiers"]}
-    collations = {row["oid"]: row["sql"] for row in rows["collations"]}
-    checked = {row["type"] for row in rows["constraints"] if row["kind"] == "c" and row["type"]}
-    names = TypeNames(types, modifiers)
-    found: dict[int, dict[int, Column]] = defaultdict(dict)
-    for row in rows["columns"]:
-        own = types[row["type"]]
-        base, base_typmod, not_null = names.base(row["type"], row["typmod"])
-        collation = row["collation"]
-        found[row["relation"]][row["number"]] = Column(
-            name=row["name"],
-            number=row["number"],
-            type_oid=row["type"],
-            typmod=row["typmod"],
-            type_sql=names.sql(row["type"], row["typmod"]),
-            base_type=base.oid,
-            type_category=own.category,
-            is_enum=base.kind == "e",
-            is_domain=own.kind == "d",
-            not_null=row["not_null"] or not_null,
-            generated=row["generated"] != "",
-            collation=collations[collation] if collation not in (0, _DEFAULT_COLLATION) else None,
-            base_sql=names.sql(base.oid, base_typmod),
-            base_typmod=base_typmod,
-            domain_checked=own.kind == "d" and not checked.isdisjoint(names.domains(row["type"])),
-            enum_labels=base.labels,
-        )
-    return found
-
-
-def _function(row: Row, visible: Mapping[int, str], extensions: Mapping[Object, str], uses: Uses) -> Function:
-    return Function(
-        oid=row["oid"],
-        schema=visible.get(row["schema"], ""),
-        name=row["name"],
-        kind=row["kind"],
-        min_args=row["min_args"],
-        internal=row["internal"],
-        max_args=row["max_args"],
-        extension=extensions.get(Object(Class.PROC, row["oid"])),
-        version=row["version"],
-        input_types=tuple(row["input_types"]),
-        calls=uses.aggregates.get(row["oid"], frozenset()),
-    )
-
-
-def _operator(row: Row, visible: Mapping[int, str], extensions: Mapping[Object, str], uses: Uses) -> Operator:
-    return Operator(
-        oid=row["oid"],
-        schema=visible[row["schema"]],
-        name=row["name"],
-        functions=uses.operators[row["oid"]],
-        extension=extensions.get(Object(Class.OPERATOR, row["oid"])),
-    )
-
-
-def _user_types(
-    types: Mapping[int, TypeRow], visible: Mapping[int, str], extensions: Mapping[Object, str], uses: Uses
-) -> Iterable[Type]:
-    schemas = frozenset(visible.values())
-    for row in types.values():
-        if row.oid >= FIRST_NORMAL_OBJECT_ID and row.schema in schemas:
-            yield Type(
-                oid=row.oid,
-                schema=row.schema,
-                name=row.name,
-                kind=row.kind,
-                functions=uses.type(row.oid).functions,
-                relation=row.relation,
-                extension=extensions.get(Object(Class.TYPE, row.oid)),
-            )

@@ -1,16 +1,16 @@
-"""Reads one database's system catalogs over one connection, in one snapshot."""
+"""Reads one database's system catalogs over one connection, in one snapshot: all of them once, then what changed."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
 
 from proxy.catalog import queries
-from proxy.catalog.assembly import assemble
-from proxy.catalog.model import Catalog
+from proxy.catalog.queries import SOURCES, Source
+from proxy.catalog.reach import Object
+from proxy.catalog.rows import Changes, Group, Row, State, SystemRows
 
 # A catalog locked by DDL under way must not hold up the reader, nor the reader the DDL (both in milliseconds).
 _SETTINGS = {
@@ -24,35 +24,6 @@ _SETTINGS = {
 _CONNECT_TIMEOUT = 10.0  # seconds
 _COMMAND_TIMEOUT = 15.0  # seconds: for a network that went silent, where the server's own timeouts do not reach
 
-_QUERIES = {
-    "schemas": queries.SCHEMAS,
-    "relations": queries.RELATIONS,
-    "views": queries.VIEWS,
-    "columns": queries.COLUMNS,
-    "types": queries.TYPES,
-    "modifiers": queries.MODIFIERS,
-    "collations": queries.COLLATIONS,
-    "functions": queries.FUNCTIONS,
-    "aggregates": queries.AGGREGATES,
-    "operators": queries.OPERATORS,
-    "casts": queries.CASTS,
-    "operator_classes": queries.OPERATOR_CLASSES,
-    "family_members": queries.FAMILY_MEMBERS,
-    "rules": queries.RULES,
-    "policies": queries.POLICIES,
-    "triggers": queries.TRIGGERS,
-    "defaults": queries.DEFAULTS,
-    "constraints": queries.CONSTRAINTS,
-    "inheritance": queries.INHERITANCE,
-    "indexes": queries.INDEXES,
-    "partitioned": queries.PARTITIONED,
-    "dependencies": queries.DEPENDENCIES,
-    "extensions": queries.EXTENSIONS,
-}
-
-Tree = tuple[int, int, int]
-"""A stored expression: its catalog, the OID of its object there, its version."""
-
 
 class Introspection:
     """One connection to one database. Not for concurrent use.
@@ -63,7 +34,6 @@ class Introspection:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._trees: dict[Tree, Mapping[str, Any]] = {}
 
     @classmethod
     async def connect(cls, database: str, dsn: str | None, parameters: Mapping[str, Any]) -> Introspection:
@@ -76,31 +46,91 @@ class Introspection:
         )
         return cls(connection)
 
-    async def fingerprint(self) -> str:
-        """A text that changes with every change of what :meth:`read` would return."""
-        return str(await self._connection.fetchval(queries.FINGERPRINT))
+    @property
+    def server_version(self) -> int:
+        """The major version."""
+        return int(self._connection.get_server_version().major)
 
-    async def read(self, database: str, generation: int) -> tuple[str, Catalog]:
-        """The whole catalog and its fingerprint, as of one moment."""
-        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
-            fingerprint = await self.fingerprint()
-            rows = {name: await self._connection.fetch(query) for name, query in _QUERIES.items()}
-            rows["trees"] = await self._read_trees()
-        version = self._connection.get_server_version()
-        # Building takes as long as reading does; the event loop has sessions to serve meanwhile.
-        catalog = await asyncio.to_thread(assemble, database, generation, version.major, rows)
-        return fingerprint, catalog
+    async def identity(self) -> str:
+        """Which database of which start of a server this is. Under another identity nothing counts that was known."""
+        return str(await self._connection.fetchval(queries.IDENTITY))
 
-    async def _read_trees(self) -> list[Mapping[str, Any]]:
-        """What stored expressions refer to; those that did not change since the last time are not searched again."""
-        present = {(row["class"], row["oid"], row["version"]) for row in await self._connection.fetch(queries.TREES)}
-        missing = [tree for tree in present if tree not in self._trees]
-        found = await self._connection.fetch(
-            queries.TREE_REFERENCES, [tree[0] for tree in missing], [tree[1] for tree in missing]
-        )
-        self._trees = {tree: row for tree, row in self._trees.items() if tree in present}
-        self._trees |= {(row["class"], row["oid"], row["version"]): row for row in found}
-        return list(self._trees.values())
+    async def everything(self) -> Changes:
+        """All rows, as of one moment."""
+        async with self._snapshot():
+            return await self._read_all()
+
+    async def changes(self, known: SystemRows) -> Changes | None:
+        """What changed since ``known``, as of one moment; None if nothing did. All rows if initdb's changed."""
+        async with self._snapshot():
+            changes = Changes(known.horizon, await self._states(known.horizon))
+            if changes.states == known.states:
+                return None
+            return changes if await self._read_users(known, changes) else await self._read_all()
+
+    def _snapshot(self) -> Any:
+        return self._connection.transaction(isolation="repeatable_read", readonly=True)
+
+    async def _read_all(self) -> Changes:
+        horizon = await self._connection.fetchval(queries.HORIZON)
+        changes = Changes(horizon, await self._states(horizon), afresh=True)
+        for source in SOURCES.values():
+            if source.split:
+                changes.rows[source.name] = _grouped(await self._connection.fetch(source.builtin))
+        await self._read_users(SystemRows(), changes)
+        return changes
+
+    async def _states(self, horizon: str) -> dict[str, State]:
+        rows = await self._connection.fetch(queries.STATES, horizon)
+        return {row["source"]: (row["rows"], row["recent"]) for row in rows}
+
+    async def _read_users(self, known: SystemRows, changes: Changes) -> bool:
+        """Reads what users made. False, with nothing done, if they changed what initdb made."""
+        for source in SOURCES.values():
+            if changes.states[source.name] != known.states.get(source.name):
+                keys, counts, hashes, *builtin = await self._connection.fetchrow(source.listing, changes.horizon)
+                changes.builtin[source.name] = builtin[0], builtin[1]
+                if not changes.afresh and changes.builtin[source.name] != known.builtin[source.name]:
+                    return False
+                versions = zip(counts or (), hashes or (), strict=True)
+                await self._read_changed(source, known, changes, dict(zip(keys or (), versions, strict=True)))
+        await self._read_rest(known, changes)
+        return True
+
+    async def _read_changed(
+        self, source: Source, known: SystemRows, changes: Changes, versions: dict[int, State]
+    ) -> None:
+        changed, gone = known.differences(source, versions, changes)
+        wanted = known.owners(source, changes, changed)
+        groups = _grouped(await self._connection.fetch(source.changed, wanted)) if wanted else {}
+        new = {key: group for key, group in groups.items() if known.really_changed(source, key, group)}
+        new |= {key: () for key in {*gone, *wanted} - groups.keys() if known.group(source.name, key)}
+        changes.versions[source.name] = versions
+        if new:
+            changes.rows[source.name] = changes.rows.get(source.name, {}) | new
+
+    async def _read_rest(self, known: SystemRows, changes: Changes) -> None:
+        """What follows from the rows."""
+        while missing := known.missing_types(changes):
+            groups = _grouped(await self._connection.fetch(queries.TYPES_IN_USE, missing))
+            changes.rows["types"] = changes.rows.get("types", {}) | groups
+            if not groups:
+                break
+        if code := changes.code():
+            wanted = [user.catalog for user in code], [user.oid for user in code]
+            for row in await self._connection.fetch(queries.DEPENDENCIES, *wanted):
+                user = Object(row["user_class"], row["user"])
+                changes.edges.setdefault(user, []).append(Object(row["class"], row["oid"]))
+            for row in await self._connection.fetch(queries.TREES, *wanted):
+                changes.trees[Object(row["class"], row["oid"])] = row
+        if views := known.outdated_definitions(changes):
+            found = await self._connection.fetch(queries.DEFINITIONS, views)
+            definitions = {row["oid"]: row["definition"] or "" for row in found}
+            changes.definitions = dict(definitions.items() - known.definitions.items())
+        if pairs := known.missing_modifiers(changes):
+            wanted = [oid for oid, _ in pairs], [typmod for _, typmod in pairs]
+            found = await self._connection.fetch(queries.MODIFIERS, *wanted)
+            changes.modifiers = {(row["type"], row["typmod"]): row["modifier"] or "" for row in found}
 
     async def close(self) -> None:
         await self._connection.close(timeout=2)
@@ -108,3 +138,10 @@ class Introspection:
     def terminate(self) -> None:
         """Drops the connection without a word."""
         self._connection.terminate()
+
+
+def _grouped(rows: list[Row]) -> dict[int, Group]:
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["key"], []).append(row)
+    return dict(groups)

@@ -23,10 +23,13 @@ class Class(IntEnum):
     RELATION = 1259
     DEFAULT = 2604
     CONSTRAINT = 2606
+    OPERATOR_CLASS = 2616
     OPERATOR = 2617
     RULE = 2618
     TRIGGER = 2620
+    OPERATOR_FAMILY = 2753
     POLICY = 3256
+    COLLATION = 3456
 
 
 class Object(NamedTuple):
@@ -56,13 +59,14 @@ class Rule:
     code: Code
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key from ``referencing``. The actions are pg_constraint's letters: ``a r c n d``."""
+class ForeignKey(NamedTuple):
+    """A foreign key from ``referencing``. Actions are pg_constraint's letters: ``a r c n d``; columns are numbers."""
 
     referencing: int
     on_update: str
     on_delete: str
+    columns: tuple[int, ...] = ()
+    referenced: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -111,18 +115,19 @@ _CHANGES_ROWS = "cnd"  # CASCADE, SET NULL, SET DEFAULT
 
 
 class Reaches:
-    """Closes over the accesses to ``tables``."""
+    """Closes over the accesses to ``tables``, as they are while it is asked."""
 
     def __init__(self, tables: Mapping[int, Table]) -> None:
         self._tables = tables
         self._steps: dict[_Node, tuple[Code, frozenset[str], frozenset[_Node]]] = {}
+        self._closed: dict[_Node, Reach] = {}
 
-    def of(self, oid: int) -> dict[Access, Reach]:
+    def of(self, oid: int) -> Mapping[Access, Reach]:
         """The reach of each access to the relation; accesses that reach nothing are there too, with an empty one."""
         if oid not in self._tables:
-            return _NOWHERE  # indexes, sequences and composite types: nothing hangs on them
-        closed = {access: self._close(_Node(oid, access, stored=False)) for access in Access}
-        return _NOWHERE if all(reach is _EMPTY for reach in closed.values()) else closed
+            return NOWHERE  # indexes, sequences and composite types: nothing hangs on them
+        closed = {access: self._reach(_Node(oid, access, stored=False)) for access in Access}
+        return NOWHERE if all(reach is _EMPTY for reach in closed.values()) else closed
 
     def sources(self, oid: int) -> frozenset[int]:
         """Every relation that a materialized view was computed from, at any depth; of other relations none."""
@@ -131,35 +136,79 @@ class Reaches:
             return frozenset()
         found = set(table.query.relations)
         for source in table.query.relations:
-            found |= self._close(_Node(source, Access.SELECT, stored=False)).relations
+            found |= self._reach(_Node(source, Access.SELECT, stored=False)).relations
         for source in tuple(found):
             found |= self.sources(source)
         return frozenset(found)
 
+    def _reach(self, node: _Node) -> Reach:
+        """What the access reaches beyond the relation itself."""
+        reach = self._close(node)
+        if node.oid not in reach.relations:
+            return reach
+        reach = Reach(reach.relations - {node.oid}, reach.functions, reach.rules, reach.opaque)
+        return _EMPTY if reach == _EMPTY else reach
+
     def _close(self, start: _Node) -> Reach:
-        code, rules, following = self._step(start)
-        if code is NOTHING and not rules and not following:
-            return _EMPTY
-        functions, opaque, names = set(code.functions), set(code.opaque), set(rules)
-        relations = set(code.relations)
-        seen = {start}
-        todo = list(following)
-        while todo:
-            node = todo.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            relations.add(node.oid)
-            code, rules, following = self._step(node)
+        """All that the accesses reach to which this one leads, the relation itself too where they lead back to it.
+
+        Tarjan's algorithm: accesses that lead to each other reach the same, so each is walked once.
+        """
+        if start in self._closed:
+            return self._closed[start]
+        number, low, path, on_path = {start: 0}, {start: 0}, [start], {start}
+        work = [(start, iter(self._step(start)[2]))]
+        while work:
+            node, following = work[-1]
+            for other in following:
+                if other in self._closed:
+                    continue
+                if other not in number:
+                    number[other] = low[other] = len(number)
+                    path.append(other)
+                    on_path.add(other)
+                    work.append((other, iter(self._step(other)[2])))
+                    break
+                if other in on_path:
+                    low[node] = min(low[node], number[other])
+            else:
+                work.pop()
+                if work:
+                    before = work[-1][0]
+                    low[before] = min(low[before], low[node])
+                if low[node] == number[node]:
+                    members = [path.pop()]
+                    while members[-1] != node:
+                        members.append(path.pop())
+                    on_path.difference_update(members)
+                    self._join(members)
+        return self._closed[start]
+
+    def _join(self, members: list[_Node]) -> None:
+        """Notes what accesses reach that all lead to each other; what they lead to otherwise is known."""
+        relations: set[int] = set()
+        functions: set[int] = set()
+        rules: set[str] = set()
+        opaque: set[str] = set()
+        own = frozenset(members)
+        for member in members:
+            code, names, following = self._step(member)
+            relations |= code.relations
             functions |= code.functions
             opaque |= code.opaque
-            names |= rules
-            relations |= code.relations
-            todo.extend(following)
-        relations.discard(start.oid)
-        if not (relations or functions or names or opaque):
-            return _EMPTY
-        return Reach(frozenset(relations), frozenset(functions), frozenset(names), frozenset(opaque))
+            rules |= names
+            relations.update(node.oid for node in following)
+            for node in following - own:
+                further = self._closed[node]
+                relations |= further.relations
+                functions |= further.functions
+                opaque |= further.opaque
+                rules |= further.rules
+        reach = _EMPTY
+        if relations or functions or rules or opaque:
+            reach = Reach(frozenset(relations), frozenset(functions), frozenset(rules), frozenset(opaque))
+        for member in members:
+            self._closed[member] = reach
 
     def _step(self, node: _Node) -> tuple[Code, frozenset[str], frozenset[_Node]]:
         """What one access runs itself, the names of the rules it meets, and the accesses that it leads to."""
@@ -237,7 +286,7 @@ class Reaches:
 
 
 _EMPTY = Reach()
-_NOWHERE = dict.fromkeys(Access, _EMPTY)
+NOWHERE: Mapping[Access, Reach] = dict.fromkeys(Access, _EMPTY)
 
 
 def merge(codes: Iterable[Code]) -> Code:

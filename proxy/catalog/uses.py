@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, TypeVar
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.catalog.reach import NOTHING, Class, Code, Object, merge
+from proxy.catalog.rows import Changes, SystemRows
 from proxy.catalog.types import TypeRow
-
-Row = Mapping[str, Any]
 
 # Built-in functions that read or change something named by a value, so that no dependency tells what they reach.
 _BY_NAME = re.compile(
@@ -27,39 +27,74 @@ class _Step(NamedTuple):
     oid: int
 
 
+class _Closed(NamedTuple):
+    """What an object uses by all ways, and the objects on these ways which users can change."""
+
+    code: Code
+    depends: frozenset[Object]
+
+
 _MADE_OF_BUILTINS = frozenset({Class.PROC, Class.OPERATOR, Class.TYPE, "reading", "storing"})
 _FOLLOWED = frozenset({Class.PROC, Class.OPERATOR, Class.TYPE})
+_OF_FAMILIES = ("operators", "support_functions", "family_operators")
+_NO_OBJECTS: frozenset[Object] = frozenset()
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class Uses:
-    """Answers for one snapshot of the rows of ``queries``."""
+    """Answers for the rows as they are now; :meth:`follow` tells it that they changed."""
 
-    def __init__(self, rows: Mapping[str, Sequence[Row]], types: Mapping[int, TypeRow]) -> None:
+    def __init__(self, rows: SystemRows, types: Mapping[int, TypeRow]) -> None:
+        self._rows = rows
         self._types = types
-        self._edges: dict[Object, list[Object]] = defaultdict(list)
-        for row in rows["dependencies"]:
-            self._edges[Object(row["user_class"], row["user"])].append(Object(row["class"], row["oid"]))
-        self._trees = {Object(row["class"], row["oid"]): row for row in rows["trees"]}
-        self._by_name = {row["oid"]: row["name"] for row in rows["functions"] if _reads_by_name(row)}
-        self.aggregates = {row["oid"]: _user_made(row["functions"]) for row in rows["aggregates"]}
-        self.operators = _operators(rows["operators"])
-        self._families = self._family_functions(rows["family_members"])
-        self._family_of = {row["oid"]: row["family"] for row in rows["operator_classes"]}
-        self._type_families: dict[int, list[int]] = defaultdict(list)
-        for row in rows["operator_classes"]:
-            self._type_families[row["type"]].append(row["family"])
-        self._casts: dict[int, set[int]] = defaultdict(set)
-        for row in rows["casts"]:
-            self._casts[row["source"]].add(row["function"])
-            self._casts[row["target"]].add(row["function"])
-        self._checks: dict[int, list[int]] = defaultdict(list)
-        for row in rows["constraints"]:
-            if row["type"] and row["kind"] == "c":
-                self._checks[row["type"]].append(row["oid"])
-        self._attributes: dict[int, set[int]] = defaultdict(set)
-        for row in rows["columns"]:
-            self._attributes[row["relation"]].add(row["type"])
-        self._known: dict[_Step, Code] = {}
+        self._by_name: dict[int, str] = {}
+        self.aggregates: dict[int, frozenset[int]] = {}
+        self.operators: dict[int, frozenset[int]] = {}
+        self._families: dict[int, frozenset[int]] = {}
+        self._family_of: dict[int, int] = {}
+        self._type_families: dict[int, frozenset[int]] = {}
+        self._casts: dict[int, frozenset[int]] = {}
+        self._known: dict[_Step, _Closed] = {}
+        self._trail: set[Object] = set()
+
+    def follow(self, changes: Changes) -> set[Object]:
+        """Takes notice of new rows. What may use something else now, by itself."""
+        rows = self._rows.rows
+        self._known.clear()
+        changed = {Object(Class.TYPE, oid) for oid in changes.keys("types", "enums", "ranges", "domain_checks")}
+        changed |= {Object(Class.PROC, oid) for oid in changes.keys("functions", "aggregates")}
+        changed |= {Object(Class.RELATION, oid) for oid in changes.keys("relations", "columns")}
+        changed |= {Object(Class.COLLATION, oid) for oid in changes.keys("collations")}
+        if changes.afresh:
+            self._by_name = _read_by_name(self._rows)
+        if changes.keys("aggregates"):
+            self.aggregates = {oid: _user_made(group[0]["functions"]) for oid, group in rows["aggregates"].items()}
+        if changes.keys("operators"):
+            before, self.operators = self.operators, _operators(self._rows)
+            changed |= {Object(Class.OPERATOR, oid) for oid in _unlike(before, self.operators)}
+        if changes.keys(*_OF_FAMILIES):
+            families, self._families = self._families, self._family_functions()
+            changed |= {Object(Class.OPERATOR_FAMILY, oid) for oid in _unlike(families, self._families)}
+        if changes.keys("operator_classes"):
+            family_of, self._family_of = self._family_of, _families_of(self._rows)
+            changed |= {Object(Class.OPERATOR_CLASS, oid) for oid in _unlike(family_of, self._family_of)}
+            type_families, self._type_families = self._type_families, _type_families(self._rows)
+            changed |= {Object(Class.TYPE, oid) for oid in _unlike(type_families, self._type_families)}
+        if changes.keys("casts"):
+            casts, self._casts = self._casts, _casts(self._rows)
+            changed |= {Object(Class.TYPE, oid) for oid in _unlike(casts, self._casts)}
+        return changed
+
+    @contextmanager
+    def trail(self) -> Iterator[set[Object]]:
+        """Collects the objects, of those that users can change, on which the answers given meanwhile rest."""
+        before, self._trail = self._trail, set()
+        try:
+            yield self._trail
+        finally:
+            self._trail = before
 
     def code(self, catalog: Class, oid: int, own: int = 0) -> Code:
         """What the object's stored expressions use. ``own`` is the relation that it belongs to, which is no use."""
@@ -78,7 +113,9 @@ class Uses:
 
     def operator_class(self, oid: int) -> Code:
         """The support functions of an index's operator class, and the operators that it answers."""
-        return _functions(self._families.get(self._family_of.get(oid, 0), frozenset()))
+        family = self._family_of.get(oid, 0)
+        self._trail |= {Object(Class.OPERATOR_CLASS, oid), Object(Class.OPERATOR_FAMILY, family)}
+        return _functions(self._families.get(family, frozenset()))
 
     def reading(self, oid: int) -> Code:
         """What handing out a value of the type runs."""
@@ -93,68 +130,115 @@ class Uses:
         return self._close(_Step(Class.TYPE, oid))
 
     def _close(self, start: _Step) -> Code:
-        if start not in self._known:
+        if start.oid < FIRST_NORMAL_OBJECT_ID and start.kind in _MADE_OF_BUILTINS:
+            return NOTHING
+        known = self._known.get(start)
+        if known is None:
             found, seen, todo = [], {start}, [start]
+            depends: set[Object] = set()
             while todo:
-                code, following = self._take(todo.pop())
+                step = todo.pop()
+                code, following = self._take(step, depends)
                 found.append(code)
                 new = set(following) - seen
                 seen |= new
                 todo += new
-            self._known[start] = merge(found)
-        return self._known[start]
+            known = self._known[start] = _Closed(merge(found), frozenset(depends) if depends else _NO_OBJECTS)
+        self._trail |= known.depends
+        return known.code
 
-    def _take(self, step: _Step) -> tuple[Code, Iterable[_Step]]:
+    def _take(self, step: _Step, depends: set[Object]) -> tuple[Code, Iterable[_Step]]:
         """What one object uses by itself, and the objects to go on with; what initdb made uses what initdb made."""
         kind, oid = step
         if oid < FIRST_NORMAL_OBJECT_ID and kind in _MADE_OF_BUILTINS:
             return NOTHING, ()
         if kind == "reading" or kind == "storing" or kind == Class.TYPE:
-            return self._take_type(step)
+            depends.add(Object(Class.TYPE, oid))
+            return self._take_type(step, depends)
+        depends.add(Object(kind, oid))
         if kind == Class.PROC:
             return _functions(_user_made([oid]) | self.aggregates.get(oid, frozenset())), ()
         if kind == Class.OPERATOR:
             return _functions(_user_made(self.operators.get(oid, ()))), ()
-        used = self._edges.get(Object(kind, oid), ())
+        used = self._rows.edges.get(Object(kind, oid), ())
         following = [_Step(Class(other.catalog), other.oid) for other in used if other.catalog in _FOLLOWED]
         return self._references(Object(kind, oid), used), following
 
     def _references(self, user: Object, used: Iterable[Object]) -> Code:
         relations = {other.oid for other in used if other.catalog == Class.RELATION}
         opaque: frozenset[str] = frozenset()
-        tree = self._trees.get(user)
+        tree = self._rows.trees.get(user)
         if tree is not None:
             relations.update(tree["relations"])
             if user.oid >= FIRST_NORMAL_OBJECT_ID:
                 opaque = frozenset(f"pg_catalog.{self._by_name[f]}" for f in tree["functions"] if f in self._by_name)
         return Code(frozenset(relations), frozenset(), opaque) if relations or opaque else NOTHING
 
-    def _take_type(self, step: _Step) -> tuple[Code, Iterable[_Step]]:
+    def _take_type(self, step: _Step, depends: set[Object]) -> tuple[Code, Iterable[_Step]]:
         row = self._types.get(step.oid)
         if row is None:
             return NOTHING, ()
-        parts = [row.element, row.base, row.subtype, *self._attributes.get(row.relation, ())]
+        parts = [row.element, row.base, row.subtype]
+        if row.relation:
+            depends.add(Object(Class.RELATION, row.relation))
+            parts += {column["type"] for column in self._rows.group("columns", row.relation)}
         following = [_Step(step.kind, part) for part in parts if part]
         if step.kind == "reading":
             return _functions(_user_made(row.outputs)), following
         if step.kind == "storing":
-            following += [_Step(Class.CONSTRAINT, check) for check in self._checks.get(row.oid, ())]
+            following += [_Step(Class.CONSTRAINT, check["oid"]) for check in self._rows.group("domain_checks", row.oid)]
             own = self._references(Object(Class.TYPE, row.oid), ())
-            following += [_Step(Class(o.catalog), o.oid) for o in self._edges.get(Object(Class.TYPE, row.oid), ())]
+            used = self._rows.edges.get(Object(Class.TYPE, row.oid), ())
+            following += [_Step(Class(other.catalog), other.oid) for other in used]
             return merge([own, _functions(_user_made(row.inputs))]), following
-        families = (self._families.get(family, frozenset()) for family in self._type_families.get(row.oid, ()))
-        functions = _user_made(self._casts.get(row.oid, ())).union(*families)
+        families = self._type_families.get(row.oid, frozenset())
+        depends |= {Object(Class.OPERATOR_FAMILY, family) for family in families}
+        functions = self._casts.get(row.oid, frozenset()).union(
+            *(self._families.get(family, frozenset()) for family in families)
+        )
         return _functions(functions), [*following, _Step("reading", row.oid), _Step("storing", row.oid)]
 
-    def _family_functions(self, members: Iterable[Row]) -> dict[int, frozenset[int]]:
+    def _family_functions(self) -> dict[int, frozenset[int]]:
         found: dict[int, set[int]] = defaultdict(set)
-        for row in members:
-            found[row["family"]] |= _user_made([row["function"]]) | _user_made(self.operators.get(row["operator"], ()))
+        for (row,) in self._rows.rows["support_functions"].values():
+            found[row["family"]] |= _user_made([row["function"]])
+        for (row,) in self._rows.rows["family_operators"].values():
+            found[row["family"]] |= _user_made(self.operators.get(row["operator"], ()))
         return {family: frozenset(functions) for family, functions in found.items()}
 
 
-def _reads_by_name(row: Row) -> bool:
-    return row["oid"] < FIRST_NORMAL_OBJECT_ID and _BY_NAME.match(row["name"]) is not None
+def _unlike(before: Mapping[_Key, _Value], after: Mapping[_Key, _Value]) -> set[_Key]:
+    """The keys that have not the same value in both."""
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+def _read_by_name(rows: SystemRows) -> dict[int, str]:
+    return {
+        oid: row["name"]
+        for oid, (row,) in rows.rows["functions"].items()
+        if oid < FIRST_NORMAL_OBJECT_ID and _BY_NAME.match(row["name"])
+    }
+
+
+def _families_of(rows: SystemRows) -> dict[int, int]:
+    return {oid: row["family"] for oid, (row,) in rows.rows["operator_classes"].items()}
+
+
+def _type_families(rows: SystemRows) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = defaultdict(set)
+    for (row,) in rows.rows["operator_classes"].values():
+        found[row["type"]].add(row["family"])
+    return {oid: frozenset(families) for oid, families in found.items()}
+
+
+def _casts(rows: SystemRows) -> dict[int, frozenset[int]]:
+    """The user-made functions that cast from or to each type."""
+    found: dict[int, frozenset[int]] = defaultdict(frozenset)
+    for (row,) in rows.rows["casts"].values():
+        function = _user_made([row["function"]])
+        found[row["source"]] |= function
+        found[row["target"]] |= function
+    return dict(found)
 
 
 def _user_made(functions: Iterable[int | None]) -> frozenset[int]:
@@ -165,12 +249,13 @@ def _functions(functions: frozenset[int]) -> Code:
     return Code(functions=functions) if functions else NOTHING
 
 
-def _operators(rows: Iterable[Row]) -> dict[int, frozenset[int]]:
+def _operators(rows: SystemRows) -> dict[int, frozenset[int]]:
     """The functions behind each operator. The planner may put a commutator or negator in an operator's place, so
     theirs count too (manual 36.15).
     """
-    own = {row["oid"]: frozenset(f for f in row["functions"] if f) for row in rows}
-    partners = {row["oid"]: [oid for oid in row["partners"] if oid in own] for row in rows}
+    operators = rows.rows["operators"]
+    own = {oid: frozenset(f for f in row["functions"] if f) for oid, (row,) in operators.items()}
+    partners = {oid: [other for other in row["partners"] if other in own] for oid, (row,) in operators.items()}
     found: dict[int, frozenset[int]] = {}
     for oid, functions in own.items():
         seen, todo = {oid}, list(partners[oid])

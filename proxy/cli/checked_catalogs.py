@@ -36,6 +36,10 @@ class CheckedCatalogs:
                 _log.warning(finding.message, code=finding.code, severity=str(finding.severity), database=database)
         return catalog
 
+    def release(self, database: str) -> None:
+        """See :meth:`proxy.catalog.catalogs.Catalogs.release`."""
+        self._catalogs.release(database)
+
     async def reload(self, database: str) -> Catalog:
         """See :meth:`proxy.catalog.catalogs.Catalogs.reload`."""
         return await self._catalogs.reload(database)

@@ -136,6 +136,7 @@ class Link:
         self._opened = opened
         self._closed = closed
         self._upstream: _Upstream | None = None
+        self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -187,6 +188,9 @@ class Link:
         if self.client.gone and not self._tasks and (self._upstream is None or self._upstream.gone):
             if self._deadline is not None:
                 self._deadline.cancel()
+            if self._database is not None:
+                self._catalogs.release(self._database)
+                self._database = None
             self._closed(self)
 
     def abort(self) -> None:
@@ -241,6 +245,7 @@ class Link:
                 await self._catalogs.reload(command.database)
             else:
                 await self._catalogs.catalog(command.database)
+                self._database = command.database
         except Exception:
             _log.exception("the catalog of database %s cannot be read", command.database)
             self.session.catalog_failed()

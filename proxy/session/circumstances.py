@@ -28,7 +28,11 @@ class CatalogSource(Protocol):
     """The upstream's catalogs, one for each database."""
 
     async def catalog(self, database: str) -> Catalog:
-        """The catalog, loaded when first asked for. Raises if it cannot be read."""
+        """The catalog, loaded when first asked for; kept fresh until ``release``. Raises if it cannot be read."""
+        ...
+
+    def release(self, database: str) -> None:
+        """The end of one use that began when ``catalog`` gave its answer."""
         ...
 
     async def reload(self, database: str) -> Catalog:

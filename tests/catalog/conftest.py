@@ -7,19 +7,17 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.catalog.catalogs import Catalogs
-from proxy.catalog.introspection import Introspection
 from proxy.catalog.model import Catalog
 from tests.fix_postgres import Database
 
 
 async def read(database: Database) -> Catalog:
     """The catalog as it is now, read from nothing."""
-    reader = await Introspection.connect(database.name, database.dsn(), {})
+    catalogs = Catalogs(database.dsn(), refresh_seconds=3600)
     try:
-        _, catalog = await reader.read(database.name, 1)
+        return await catalogs.catalog(database.name)
     finally:
-        await reader.close()
-    return catalog
+        await catalogs.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.catalog import catalogs as module
+from proxy.catalog import reader as module
 from proxy.catalog.catalogs import Catalogs, CatalogUnavailable
 from proxy.catalog.model import Catalog
 from tests.fix_postgres import Database

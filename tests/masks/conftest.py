@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from proxy.catalog.introspection import Introspection
+from proxy.catalog.catalogs import Catalogs
 from proxy.catalog.model import Column
 from proxy.masks import Mask, render
 from tests.fix_postgres import Database
@@ -70,11 +70,11 @@ def table(type_name: str) -> str:
 
 
 async def _read(database: Database) -> dict[str, Column]:
-    reader = await Introspection.connect(database.name, database.dsn(), {})
+    catalogs = Catalogs(database.dsn())
     try:
-        _, catalog = await reader.read(database.name, 1)
+        catalog = await catalogs.catalog(database.name)
     finally:
-        await reader.close()
+        await catalogs.close()
     relations = {name: catalog.relation("public", table(name)) for name in TYPES}
     return {name: relation.columns[0] for name, relation in relations.items() if relation is not None}
 

@@ -8,6 +8,7 @@ purpose is ``all``, ``BROKEN`` makes the engine raise. EXECUTE needs a name that
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -237,14 +238,19 @@ def empty_catalog(database: str, generation: int = 1) -> Catalog:
 
 
 class StaticCatalogs:
-    """Catalogs that grow a generation at each reload. ``reloads`` counts them."""
+    """Catalogs that grow a generation at each reload. ``reloads`` counts them, ``uses`` is by database."""
 
     def __init__(self) -> None:
         self.catalogs: dict[str, Catalog] = {}
         self.reloads = 0
+        self.uses: Counter[str] = Counter()
 
     async def catalog(self, database: str) -> Catalog:
+        self.uses[database] += 1
         return self.load(database)
+
+    def release(self, database: str) -> None:
+        self.uses[database] -= 1
 
     async def reload(self, database: str) -> Catalog:
         return self.load(database, anew=True)

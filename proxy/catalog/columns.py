@@ -1,0 +1,127 @@
+"""The types of one database, and columns made of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Column
+from proxy.catalog.pace import unhurried
+from proxy.catalog.reach import Class, Object
+from proxy.catalog.rows import Changes, Row, SystemRows
+from proxy.catalog.types import TypeNames, TypeRow
+
+_DEFAULT_COLLATION = 100
+_WITH_COLUMNS = frozenset("rpvmfcS")
+
+
+class Columns:
+    """Makes the columns of relations from the rows as they are now; :meth:`follow` tells it that they changed."""
+
+    def __init__(self, rows: SystemRows) -> None:
+        self._rows = rows
+        self.types: dict[int, TypeRow] = {}
+        self._ranges: dict[int, Row] = {}
+        self._names = TypeNames(self.types, rows.modifiers)
+
+    def follow(self, changes: Changes) -> None:
+        """Takes notice of new rows."""
+        changed = changes.keys("types", "enums", "ranges")
+        if changes.keys("ranges"):
+            ranges = {oid: group[0] for oid, group in self._rows.rows["ranges"].items()}
+            ranges |= {row["multirange"]: row for row in ranges.values()}
+            changed |= self._ranges.keys() ^ ranges.keys()
+            self._ranges = ranges
+        for oid in unhurried(changed):
+            row = self._rows.row("types", oid)
+            if row is not None:
+                self.types[oid] = self._type(row)
+            else:
+                self.types.pop(oid, None)
+        if changed or changes.modifiers:
+            self._names = TypeNames(self.types, self._rows.modifiers)
+
+    def _type(self, row: Row) -> TypeRow:
+        (schema,) = self._rows.rows["schemas"][row["schema"]]
+        of_range = self._ranges.get(row["oid"])
+        functions = () if of_range is None else of_range["functions"]
+        return TypeRow(
+            oid=row["oid"],
+            schema=schema["name"],
+            name=row["name"],
+            schema_sql=schema["sql"],
+            name_sql=row["sql"],
+            kind=row["kind"],
+            category=row["category"],
+            base=row["base"],
+            typmod=row["typmod"],
+            not_null=row["not_null"],
+            relation=row["relation"],
+            element=row["element"],
+            is_array=row["is_array"],
+            subtype=0 if of_range is None else of_range["subtype"],
+            outputs=frozenset(row["outputs"]),
+            inputs=frozenset([*row["inputs"], *(oid for oid in functions if oid)]),
+            labels=tuple(enum["label"] for enum in self._rows.group("enums", row["oid"])),
+        )
+
+    def of(self, relation: int, trail: set[Object]) -> tuple[Column, ...]:
+        """The live columns of a relation. Adds to ``trail`` the objects, of those that users can change, on which they
+        rest. Raises KeyError where a type or collation is not there.
+        """
+        kind = self._rows.row("relations", relation)
+        if kind is None or kind["kind"] not in _WITH_COLUMNS:
+            return ()
+        return tuple(self._column(row, trail) for row in self._rows.group("columns", relation))
+
+    def _column(self, row: Row, trail: set[Object]) -> Column:
+        own = self.types[row["type"]]
+        base, base_typmod, not_null = self._names.base(own.oid, row["typmod"])
+        domains = self._names.domains(own.oid)
+        if own.oid >= FIRST_NORMAL_OBJECT_ID or own.element >= FIRST_NORMAL_OBJECT_ID:
+            trail.update(Object(Class.TYPE, oid) for oid in (own.element, base.oid, base.element, own.oid, *domains))
+        return Column(
+            name=row["name"],
+            number=row["number"],
+            type_oid=own.oid,
+            typmod=row["typmod"],
+            type_sql=self._names.sql(own.oid, row["typmod"]),
+            base_type=base.oid,
+            type_category=own.category,
+            is_enum=base.kind == "e",
+            is_domain=own.kind == "d",
+            not_null=row["not_null"] or not_null,
+            generated=row["generated"] != "",
+            collation=self._collation(row["collation"], trail),
+            base_sql=self._names.sql(base.oid, base_typmod),
+            base_typmod=base_typmod,
+            domain_checked=own.kind == "d" and any(self._rows.group("domain_checks", domain) for domain in domains),
+            enum_labels=base.labels,
+        )
+
+    def _collation(self, oid: int, trail: set[Object]) -> str | None:
+        if oid in (0, _DEFAULT_COLLATION):
+            return None
+        trail.add(Object(Class.COLLATION, oid))
+        (row,) = self._rows.rows["collations"][oid]
+        (schema,) = self._rows.rows["schemas"][row["schema"]]
+        return f"{schema['sql']}.{row['sql']}"
+
+
+def names(rows: SystemRows, relation: int, numbers: Iterable[int]) -> tuple[str, ...]:
+    """The names of a relation's columns by number; system columns and expressions (0) have none."""
+    found = {row["number"]: row["name"] for row in rows.group("columns", relation)}
+    return tuple(found[number] for number in numbers if number in found)
+
+
+def keys(rows: SystemRows, relation: int) -> tuple[tuple[str, ...], ...]:
+    """The columns of each index by which a row is known."""
+    return tuple(names(rows, relation, row["numbers"]) for row in rows.group("indexes", relation) if row["is_key"])
+
+
+def partition_key(rows: SystemRows, relation: int) -> tuple[str, ...]:
+    """The columns by which rows go to partitions, those in expressions too; '' for each expression."""
+    row = rows.row("partitioned", relation)
+    if row is None:
+        return ()
+    found = {row["number"]: row["name"] for row in rows.group("columns", relation)}
+    return tuple(found[number] if number else "" for number in dict.fromkeys(row["numbers"]))
