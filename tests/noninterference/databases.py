@@ -29,7 +29,8 @@ _ANALYZE = """
 SET client_min_messages = error;
 DO $$ DECLARE name text; BEGIN
     FOR name IN SELECT oid::regclass FROM pg_class
-        WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384 AND NOT relispartition AND relnamespace IN ('public'::regnamespace, 'clinic'::regnamespace) ORDER BY oid
+        WHERE relkind IN ('r', 'p', 'm') AND oid >= 16384 AND NOT relispartition
+            AND relnamespace IN ('public'::regnamespace, 'clinic'::regnamespace) ORDER BY oid
     LOOP EXECUTE 'ANALYZE ' || name; END LOOP;
 END $$
 """
