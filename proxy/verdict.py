@@ -232,6 +232,8 @@ class StatementVerdict:
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str], ...] = ()
     effects: tuple[Effect, ...] = ()
+    cursor: str | None = None
+    """The cursor that it reads from by name (FETCH, MOVE)."""
     unverified: bool = False
     """It runs only because the role has ``code: true``: nobody judged what it does."""
     raw_origins: Origins = frozenset()

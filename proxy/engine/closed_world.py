@@ -75,6 +75,12 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
     match facts.statement.kind:
         case kind if kind != "ExecuteStmt" and has_node(facts, "ExecuteStmt"):
             raise unsupported(f"{facts.tag} of EXECUTE is not available", way_out="Write the statement itself.")
+        case "CreateTrigStmt" | "RuleStmt" if not code and _concerns_temporary(facts, state):
+            raise denied("triggers and rules on temporary tables are not available", policy=policy)
+        case "DefineStmt" | "CreateEnumStmt" | "CreateRangeStmt" | "CreateDomainStmt" | "CompositeTypeStmt" if (
+            not code and _in_pg_temp(facts)
+        ):
+            raise denied("operators, aggregates and types cannot be made in pg_temp", policy=policy)
         case "ExplainStmt" if not node["query"].keys() <= _EXPLAINED:
             raise unsupported("EXPLAIN is available for SELECT, INSERT, UPDATE, DELETE and MERGE only")
         case "CopyStmt" if ("filename" in node or node.get("is_program")) and not code:
@@ -96,6 +102,19 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
             change = setting_change(node["setstmt"])
             if change is None or change.name.startswith("consentry."):
                 raise denied("purposes are declared by sessions, not by roles or databases", policy=policy)
+            check_setting(change.name, change.value, policy)
+
+
+def _concerns_temporary(facts: Facts, state: SessionState) -> bool:
+    overlay = state.context.overlay
+    return any(name.schema == "pg_temp" or ("pg_temp", name.name) in overlay for name in facts.relations)
+
+
+def _in_pg_temp(facts: Facts) -> bool:
+    node = facts.statement.node
+    names = (node.get("defnames"), node.get("typeName"), node.get("domainname"))
+    schemas = {strings(name)[0] for name in names if strings(name)} | {node.get("typevar", {}).get("schemaname", "")}
+    return any(schema.startswith("pg_temp") for schema in schemas)
 
 
 _EXPLAINED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
@@ -120,8 +139,9 @@ def check_names(facts: Facts, state: SessionState, trust: Trust) -> None:
         _check_set_config(facts, state)
     if role is not None and role.code:
         return
+    _check_version(facts, state)
     path = tuple(schema for schema in state.path() if schema != "pg_temp")
-    if state.context.uncommitted_code and KINDS[facts.statement.kind][0] is Family.QUERY:
+    if state.context.uncommitted_code and _evaluates(facts):
         raise unsupported(
             "functions, views or triggers were made in this transaction, and cannot be judged before it commits",
             way_out="COMMIT first.",
@@ -137,6 +157,34 @@ def check_names(facts: Facts, state: SessionState, trust: Trust) -> None:
     ):
         if names:
             raise untrusted(kind, names, state)
+
+
+def _evaluates(facts: Facts) -> bool:
+    """It evaluates expressions: whatever was made in this transaction could be among them."""
+    if KINDS[facts.statement.kind][0] is Family.QUERY or facts.statement.kind in (
+        "CreateTableAsStmt",
+        "RefreshMatViewStmt",
+    ):
+        return True
+    ddl = facts.statement.kind in ("IndexStmt", "AlterTableStmt", "CreateStatsStmt")
+    return ddl and bool(facts.functions or len(facts.operators) > 1 or facts.index.of_type("TypeCast"))
+
+
+_NEWER: dict[str, int] = {
+    **dict.fromkeys(("JsonScalarExpr", "JsonSerializeExpr", "JsonParseExpr", "JsonFuncExpr", "JsonTable"), 17),
+    "MergeSupportFunc": 17,
+    **dict.fromkeys(("JsonObjectConstructor", "JsonArrayConstructor", "JsonArrayQueryConstructor"), 16),
+    **dict.fromkeys(("JsonObjectAgg", "JsonArrayAgg", "JsonIsPredicate"), 16),
+}
+"""Nodes of the grammar that read as calls of functions, maybe of users, on a server older than this major version."""
+
+
+def _check_version(facts: Facts, state: SessionState) -> None:
+    version = state.context.catalog.server_version
+    version = version // 10000 if version >= 10000 else version
+    for node, since in _NEWER.items():
+        if version < since and facts.index.of_type(node):
+            raise unsupported(f"the statement uses SQL of PostgreSQL {since}, and the upstream is older")
 
 
 def untrusted(kind: str, names: list[str], state: SessionState, through: str = "") -> Exception:

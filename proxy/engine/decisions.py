@@ -20,7 +20,7 @@ from proxy.engine.refusals import with_contact
 from proxy.engine.session_state import SessionState
 from proxy.engine.startup import check_startup
 from proxy.engine.template import Template, template_of
-from proxy.engine.trust import Trust
+from proxy.engine.trust import Baseline, Trust
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.policy.decision import next_change
 from proxy.policy.model import Policy
@@ -110,6 +110,7 @@ class ConsentEngine:
         self._facts_bytes = 0
         self._grounds: OrderedDict[tuple[int, int], tuple[Policy, Catalog, Protected, Trust]] = OrderedDict()
         self._newest: dict[str, Catalog] = {}
+        self._baselines: dict[tuple[int, str], tuple[Policy, Baseline]] = {}
 
     def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
         """See :meth:`proxy.verdict.Engine.check_startup`."""
@@ -174,6 +175,16 @@ class ConsentEngine:
         for ground in [key for key, one in self._grounds.items() if one[1] is newest]:
             del self._grounds[ground]
 
+    def _baseline(self, context: Context) -> Baseline:
+        """What stood in the database when the policy was first used there."""
+        key = (id(context.policy), context.database)
+        found = self._baselines.get(key)
+        if found is None:
+            for old in [one for one, (policy, _) in self._baselines.items() if one[1] == key[1]]:
+                del self._baselines[old]
+            found = self._baselines[key] = (context.policy, Baseline.of(context.catalog))
+        return found[1]
+
     def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
         """One verdict, made anew. Never raises."""
         try:
@@ -222,7 +233,7 @@ class ConsentEngine:
                 context.policy,
                 context.catalog,
                 protect(context.policy, context.catalog),
-                Trust(context.policy, context.catalog),
+                Trust(context.policy, context.catalog, self._baseline(context)),
             )
             while len(self._grounds) > 64:
                 self._grounds.popitem(last=False)

@@ -165,6 +165,7 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         columns=reading.columns,
         subjects=tuple(dict.fromkeys((kind, key) for kind, key, _ in reading.subjects)),
         effects=tuple(state.resolved(effect) for effect in facts.effects),
+        cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
     )
 

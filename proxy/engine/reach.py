@@ -82,7 +82,7 @@ def check_reach(
             position=facts.position(name.location),
         )
     full = f"{relation.schema}.{relation.name}"
-    if relation.kind == "v" and full in state.policy.trusted_views:
+    if relation.kind == "v" and trust.view(relation):
         return
     if relation.oid in protected.refused:
         raise denied(

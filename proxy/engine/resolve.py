@@ -135,9 +135,26 @@ def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds:
         )
 
 
+def _check_containers(facts: Facts, state: SessionState, grounds: Grounds) -> None:
+    """A schema, an extension or a database that holds protected relations keeps its name and its contents."""
+    node = facts.statement.node
+    kind = node.get("removeType") or node.get("renameType") or node.get("objectType")
+    named = {node.get("subname"), *strings(node.get("objects")), *strings([node.get("object", {})])}
+    relations = state.context.catalog.relations
+    for oid in grounds.protected.classified.keys() | grounds.protected.sources:
+        relation = relations[oid]
+        held = (kind == "OBJECT_SCHEMA" and relation.schema in named) or kind in ("OBJECT_DATABASE", "OBJECT_EXTENSION")
+        if held:
+            raise unsupported(
+                f"{facts.tag} concerns what holds the protected table {relation.schema}.{relation.name}",
+                detail="DDL on protected tables is not available yet.",
+            )
+
+
 def _check_named_objects(facts: Facts, state: SessionState, grounds: Grounds) -> None:
     """DDL also names relations as plain lists of names (DROP, COMMENT): any that could be protected."""
     path = state.path()
+    _check_containers(facts, state, grounds)
     for node in of_type(facts.statement.node, "List"):
         parts = strings(node.get("items"))
         for end in range(1, len(parts) + 1):

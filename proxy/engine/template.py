@@ -55,6 +55,9 @@ def template_of(verdict: Verdict, shape: Shape) -> Template | None:
         return None
     if statements[0].tag not in _KINDS:
         return None
+    edited = [(start, end) for start, end, _ in verdict.splices]
+    if any(start <= literal < end for start, end in edited for literal, _ in shape.literals):
+        return None
     places = {start: index for index, (start, _) in enumerate(shape.literals)}
     subjects = []
     for kind, location in verdict.subject_places:

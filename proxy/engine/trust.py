@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Function, Operator, Relation, Type
 from proxy.policy.model import Policy
@@ -28,7 +29,9 @@ _REACHING = re.compile(
     | pg_nextoid | pg_stop_making_pinned_objects | pg_available_wal_summaries | pg_get_loaded_modules
     | pg_get_publication_tables | pg_control_.* | pg_config
     | brin_summarize_.* | brin_desummarize_.* | gin_clean_pending_list
-    | currtid2 | pg_tablespace_databases
+    | currtid2 | pg_tablespace_databases | pg_get_aios | pg_ident_file_mappings
+    | pg_input_is_valid | pg_input_error_info                              # run the code of a type named as data
+    | (domain|array|record|range|multirange|enum|anyarray)_(in|recv)
     """,
     re.VERBOSE,
 )
@@ -75,12 +78,41 @@ _ANY_ROW = frozenset({2249, 2276, 2283, 2776, 5077, 5079})
 """record, any, anyelement, anynonarray, anycompatible, anycompatiblenonarray: pseudo-types that take a row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What stood in a database when a policy was first used there: a name is trusted as it was then, and what was
+    created, replaced or moved since is not, until the policy is loaded again.
+    """
+
+    functions: Mapping[int, tuple[int, str]]
+    """OID -> version and schema."""
+    views: Mapping[int, str]
+    """OID -> definition."""
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> Baseline:
+        """What stands in ``catalog``."""
+        own = (one for one in catalog.functions.values() if not one.builtin)
+        views = (one for one in catalog.relations.values() if one.kind == "v" and not one.builtin)
+        return cls(
+            {one.oid: (one.version, one.schema) for one in own},
+            {one.oid: f"{one.schema}.{one.name}: {one.definition}" for one in views},
+        )
+
+
 class Trust:
     """What a policy trusts of a catalog. Asked for each new statement."""
 
-    def __init__(self, policy: Policy, catalog: Catalog) -> None:
+    def view(self, view: Relation) -> bool:
+        """The policy trusts the view, and it is what it was when the policy was loaded."""
+        full = f"{view.schema}.{view.name}"
+        return full in self._views and self._baseline.views.get(view.oid) == f"{full}: {view.definition}"
+
+    def __init__(self, policy: Policy, catalog: Catalog, baseline: Baseline | None = None) -> None:
         self._catalog = catalog
+        self._baseline = baseline or Baseline.of(catalog)
         self._patterns = frozenset(policy.trusted_functions)
+        self._views = frozenset(policy.trusted_views)
         builtin = [one for one in catalog.functions.values() if one.builtin and one.internal]
         reaching = {one.internal for one in builtin if not _computes(one.name)}
         self._internal = {one.internal for one in builtin} - reaching
@@ -98,7 +130,8 @@ class Trust:
     def function(self, function: Function) -> bool:
         """May ``function`` run? An aggregate may if all that it is composed of may, or if it is named itself."""
         full = f"{function.schema}.{function.name}"
-        if full in self._patterns:
+        as_loaded = self._baseline.functions.get(function.oid) == (function.version, function.schema)
+        if full in self._patterns and (as_loaded or function.builtin):
             return True
         if function.calls and self.oids(function.calls):
             return False
@@ -106,7 +139,7 @@ class Trust:
             return function.internal in self._internal
         if function.builtin:
             return _computes(function.name)
-        if "*" in self._patterns or f"{function.schema}.*" in self._patterns:
+        if ("*" in self._patterns or f"{function.schema}.*" in self._patterns) and as_loaded:
             # A function of a dblink's kind must be named itself.
             return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)
         return function.extension in COMPUTING_EXTENSIONS

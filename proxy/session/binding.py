@@ -13,6 +13,7 @@ from proxy.session.names import Unsettled
 from proxy.session.reasons import (
     DECISION_CHANGED,
     FAILED_TRANSACTION,
+    FETCHED_BY_SQL,
     PREPARED_BY_SQL,
     UNDEFINED_PORTAL,
     UNDEFINED_STATEMENT,
@@ -78,6 +79,8 @@ class Binding:
         verdict = self._decide_bound(portal)
         if verdict.refusal is None and verdict.text != portal.verdict.text:
             return self._refused_execute(verdict, DECISION_CHANGED)
+        if verdict.refusal is None and dialogue.fetches_portal(verdict):
+            return self._refused_execute(verdict, FETCHED_BY_SQL)
         if verdict.refusal is None and portal.run is None:
             verdict, portal.run = dialogue.audited(verdict)
         if verdict.refusal is not None:

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
-from proxy.session.names import Names
+from proxy.session.names import NAME_BYTES, Names
 from proxy.session.outbox import Fault, LoadCatalog, Outbox
 from proxy.session.reasons import AUDIT_FAILED
 from proxy.session.replies import Replies
@@ -49,6 +49,13 @@ class Dialogue:
     def missing(self) -> bytes:
         """A name that no statement and no portal has."""
         return self.private + b"refused"
+
+    def fetches_portal(self, verdict: Verdict) -> bool:
+        """Some statement reads by FETCH what a Bind message made: nobody would decide it anew, nor audit its rows."""
+        return any(
+            statement.cursor is not None and self.portals.known(statement.cursor.encode()[:NAME_BYTES])
+            for statement in verdict.statements
+        )
 
     def prepared(self) -> Prepared:
         """What SQL EXECUTE may name: not what means other relations now than its text does."""

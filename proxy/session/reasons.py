@@ -53,6 +53,11 @@ DECISION_CHANGED: Final = Refusal(
     "consentry: the decision on this statement changed since it was bound",
     hint="Bind it again.",
 )
+FETCHED_BY_SQL: Final = Refusal(
+    INSUFFICIENT_PRIVILEGE,
+    "consentry: a portal that was bound by a Bind message cannot be read by FETCH",
+    hint="Read it by Execute messages, as drivers do, or DECLARE a cursor.",
+)
 PREPARED_BY_SQL: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,
     "consentry: a statement prepared by PREPARE may be bound only while the policy has nothing to say of it",

@@ -7,11 +7,13 @@ its error comes back to the client as the refusal (see :mod:`proxy.session.answe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.errors import ProtocolViolation, Refusal
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
-from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
+from proxy.session.reasons import FETCHED_BY_SQL, FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement
 from proxy.verdict import Verdict
@@ -108,6 +110,8 @@ class Requests:
         if self._must_settle(text):
             return False
         verdict = dialogue.circumstances.decide(text)
+        if verdict.refusal is None and dialogue.fetches_portal(verdict):
+            verdict = replace(verdict, refusal=FETCHED_BY_SQL)
         if verdict.refusal is None:
             verdict, run = dialogue.audited(verdict)
         if verdict.refusal is not None:

@@ -142,6 +142,7 @@ FUNCTIONS = (
     ),
     Function(30001, "public", "log_order", "f", 0, 0, None, 1),
     Function(30002, "app", "peek", "f", 1, 1, None, 1),
+    Function(30004, "public", "peek", "f", 1, 1, None, 1, input_types=(20,)),
     Function(30003, "public", "of_row", "f", 1, 1, None, 1, input_types=(2249,)),
 )
 

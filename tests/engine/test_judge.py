@@ -198,6 +198,12 @@ REFUSED = [
     Case("an untrusted function", BILLING, "SELECT app.peek(1)", "42501", "app.peek is not trusted"),
     Case("the same behind a dot", BILLING, "SELECT p.of_row FROM plans p", "42501", "public.of_row is not trusted"),
     Case("the same of a row in parentheses", BILLING, "SELECT (p).of_row FROM plans p", "42501", "public.of_row"),
+    Case("the same of a value, whatever its type", BILLING, "SELECT (3).peek", "42501", "public.peek is not trusted"),
+    Case("EXECUTE below CREATE", MIGRATOR, "PREPARE p AS SELECT 1; CREATE TABLE x AS EXECUTE p", "0A000", "EXECUTE"),
+    Case("a schema renamed away", MIGRATOR, "ALTER SCHEMA public RENAME TO x", "0A000", "holds the protected table"),
+    Case(
+        "a default taken along", ANALYST, "CREATE TEMP TABLE t (LIKE orders INCLUDING ALL)", "42501", "public.log_order"
+    ),
     Case("EXECUTE below EXPLAIN", ANALYST, "PREPARE p AS SELECT 1; EXPLAIN EXECUTE p", "0A000", "EXPLAIN of EXECUTE"),
     Case(
         "DDL below EXPLAIN", BILLING, "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1", "0A000", "EXPLAIN is available for"
