@@ -125,9 +125,9 @@ class Reaches:
     def of(self, oid: int) -> Mapping[Access, Reach]:
         """The reach of each access to the relation; accesses that reach nothing are there too, with an empty one."""
         if oid not in self._tables:
-            return NOWHERE  # indexes, sequences and composite types: nothing hangs on them
+            return _NOWHERE  # indexes, sequences and composite types: nothing hangs on them
         closed = {access: self._reach(_Node(oid, access, stored=False)) for access in Access}
-        return NOWHERE if all(reach is _EMPTY for reach in closed.values()) else closed
+        return _NOWHERE if all(reach is _EMPTY for reach in closed.values()) else closed
 
     def sources(self, oid: int) -> frozenset[int]:
         """Every relation that a materialized view was computed from, at any depth; of other relations none."""
@@ -286,7 +286,7 @@ class Reaches:
 
 
 _EMPTY = Reach()
-NOWHERE: Mapping[Access, Reach] = dict.fromkeys(Access, _EMPTY)
+_NOWHERE: Mapping[Access, Reach] = dict.fromkeys(Access, _EMPTY)
 
 
 def merge(codes: Iterable[Code]) -> Code:

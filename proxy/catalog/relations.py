@@ -10,7 +10,7 @@ from proxy.catalog.columns import Columns
 from proxy.catalog.model import Access, Column, Reach, ReferencedBy, Relation
 from proxy.catalog.pace import unhurried
 from proxy.catalog.queries import SOURCES
-from proxy.catalog.reach import NOWHERE, Class, ForeignKey, Object, Reaches, Table
+from proxy.catalog.reach import Class, ForeignKey, Object, Reaches, Table
 from proxy.catalog.rows import Changes, SystemRows
 from proxy.catalog.uses import Uses
 
@@ -29,6 +29,8 @@ class Relations:
         self._links = Links()
         self._tables: dict[int, Table] = {}
         self._depends: dict[int, frozenset[Object]] = {}
+        self._reaching: dict[int, frozenset[int]] = {}
+        """What each relation reaches by any access, but for those that reach nothing."""
         self.all: dict[int, Relation] = {}
         self.names: dict[tuple[str, str], int] = {}
 
@@ -82,17 +84,20 @@ class Relations:
 
     def _build(self, columns: Mapping[int, tuple[Column, ...]], tables: set[int], visible: Mapping[int, str]) -> None:
         reaches = Reaches(self._tables)
-        further = {oid for oid, one in self.all.items() if _reaches(one, tables)} if tables else set()
+        further = {oid for oid, reached in self._reaching.items() if not reached.isdisjoint(tables)} | tables
         built: dict[int, Relation | None] = {}
         for oid in unhurried(columns.keys() | further):
             before = self.all.get(oid)
             own = columns.get(oid, () if before is None else before.columns)
-            if before is not None and oid not in tables and oid not in further:
+            if before is not None and oid not in further:
                 relation = self._relation(oid, own, before.reach, before.sources, visible)
             else:
                 relation = self._relation(oid, own, reaches.of(oid), reaches.sources(oid), visible)
             if relation != before:
                 built[oid] = relation
+                self._reaching.pop(oid, None)
+                if relation is not None and (reached := _reached(relation)):
+                    self._reaching[oid] = reached
         self._replace(built)
 
     def _relation(
@@ -147,11 +152,8 @@ def _name(relation: Relation) -> tuple[str, str]:
     return relation.schema, relation.name
 
 
-def _reaches(relation: Relation, tables: set[int]) -> bool:
-    """What the relation reaches may be something else after these tables changed."""
-    if relation.oid in tables:
-        return True
-    if relation.reach is NOWHERE and not relation.sources:
-        return False
-    reaches = any(not reach.relations.isdisjoint(tables) for reach in relation.reach.values())
-    return reaches or not relation.sources.isdisjoint(tables)
+def _reached(relation: Relation) -> frozenset[int]:
+    """The relations that any access reaches. Where a table changed that is one of them, the reach may be another."""
+    reaches = [relation.sources, *(reach.relations for reach in relation.reach.values())]
+    widest = max(reaches, key=len)
+    return widest if all(reach <= widest for reach in reaches) else widest.union(*reaches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Generic, TypeVar
@@ -39,7 +40,7 @@ class Names(Generic[T]):
 
     def __init__(self) -> None:
         self._confirmed: dict[bytes, T] = {}
-        self._flying: dict[bytes, list[Change[T]]] = {}
+        self._flying: dict[bytes, deque[Change[T]]] = {}
 
     @property
     def settled(self) -> bool:
@@ -60,7 +61,7 @@ class Names(Generic[T]):
 
     def change(self, name: bytes, value: T | None, segment: int) -> Change[T]:
         change = Change(name[:NAME_BYTES], value, segment)
-        self._flying.setdefault(change.name, []).append(change)
+        self._flying.setdefault(change.name, deque()).append(change)
         return change
 
     def settle(self, change: Change[T]) -> T | None:
@@ -74,7 +75,7 @@ class Names(Generic[T]):
     def drop(self, change: Change[T]) -> None:
         """The change did not happen."""
         flying = self._flying[change.name]
-        flying.remove(change)
+        flying.remove(change)  # the first of them, as a rule: cheap in a deque
         if not flying:
             del self._flying[change.name]
 

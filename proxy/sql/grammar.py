@@ -70,9 +70,28 @@ def parse(query: bytes) -> list[Statement]:
     return statements
 
 
-def _parse_json(query: bytes) -> Node:
+_COMMENTS = 1000
+
+
+def check_bytes(query: bytes) -> None:
+    """What must be known before libpg_query sees a text. Raises Refused.
+
+    It stops at a NUL; and its lexer takes time with the square of the depth of nested comments.
+    """
     if b"\0" in query:
         raise Refused(Refusal("22021", 'invalid byte sequence for encoding "UTF8": 0x00'))
+    if query.count(b"/*") > _COMMENTS:
+        raise Refused(
+            Refusal(
+                "54001",
+                f"consentry: the statement holds more than {_COMMENTS} comments",
+                hint="Write it with fewer comments.",
+            )
+        )
+
+
+def _parse_json(query: bytes) -> Node:
+    check_bytes(query)
     result = lib.pg_query_parse(query)
     try:
         if result.error:
@@ -105,8 +124,7 @@ def syntax_error(message: str, position: int) -> Refusal:
 
 def scan(query: bytes) -> list[Token]:
     """The tokens of ``query``, comments included. Raises Refused as :func:`parse` does."""
-    if b"\0" in query:
-        raise Refused(Refusal("22021", 'invalid byte sequence for encoding "UTF8": 0x00'))
+    check_bytes(query)
     try:
         result = _scan(query.decode("utf-8"))
     except UnicodeDecodeError as error:

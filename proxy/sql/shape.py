@@ -12,6 +12,9 @@ from postgast import pg_query_pb2
 from postgast.errors import PgQueryError
 from postgast.scan import scan
 
+from proxy.errors import Refused
+from proxy.sql.grammar import check_bytes
+
 _KINDS = {
     pg_query_pb2.Token.Value(name): mark
     for name, mark in {"SCONST": b"s", "ICONST": b"i", "FCONST": b"f", "BCONST": b"b", "XCONST": b"x"}.items()
@@ -30,11 +33,10 @@ class Shape:
 
 def shape_of(query: bytes) -> Shape | None:
     """The shape of ``query`` (UTF-8 without NUL); None where the lexer meets anything unusual."""
-    if b"\0" in query:
-        return None
     try:
+        check_bytes(query)
         tokens = scan(query.decode("utf-8")).tokens
-    except (UnicodeDecodeError, PgQueryError):
+    except (UnicodeDecodeError, PgQueryError, Refused):
         return None
     pieces: list[bytes] = []
     literals: list[tuple[int, int]] = []

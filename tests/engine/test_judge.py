@@ -238,6 +238,7 @@ REFUSED = [
         "two ways",
     ),
     Case("a NUL", BILLING, "SELECT '\0'", "22021", "invalid byte"),
+    Case("nested comments", BILLING, "SELECT 1 " + "/*" * 5000 + "*/" * 5000, "54001", "comments"),
     Case("deep nesting", BILLING, "SELECT " + "-(" * 5000 + "1" + ")" * 5000, "54001", ""),
 ]
 
