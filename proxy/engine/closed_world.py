@@ -13,7 +13,7 @@ from proxy.sql.effects import set_config, setting_change
 from proxy.sql.facts import Facts
 from proxy.sql.names import FunctionName
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import constant, strings
+from proxy.sql.tree import literal_of, strings
 from proxy.verdict import CreateRelation, DropRelation
 
 _VALUE_CATALOGS = re.compile(
@@ -242,14 +242,14 @@ def _check_set_config(facts: Facts, state: SessionState) -> None:
         if call.name != "set_config":
             continue
         arguments = call.node.get("args", [])
-        name = (constant(arguments[0]) if arguments else None) or _looked_up(facts, call)
+        name = (literal_of(arguments[0]) if arguments else None) or _looked_up(facts, call)
         if name is None:
             raise denied(
                 "set_config with a computed name is not available",
                 way_out="Write the parameter's name as a literal.",
                 policy=state.policy,
             )
-        value = constant(arguments[1]) if len(arguments) > 1 else None
+        value = literal_of(arguments[1]) if len(arguments) > 1 else None
         folded = name.lower()
         sole = set_config(facts.statement.node) if facts.statement.kind == "SelectStmt" else None
         tracked = folded.startswith("consentry.") or folded in ("search_path", "role", "session_authorization")
@@ -282,7 +282,7 @@ def _looked_up(facts: Facts, call: FunctionName) -> str | None:
         strings(side.get("ColumnRef", {}).get("fields")) for side in (call.node["args"][0], where.get("lexpr", {}))
     ]
     plain = len(own) == 1 and where.get("kind") == "AEXPR_OP" and strings(where.get("name")) == ("=",)
-    return constant(where.get("rexpr")) if plain and columns == [("name",), ("name",)] else None
+    return literal_of(where.get("rexpr")) if plain and columns == [("name",), ("name",)] else None
 
 
 def check_telling(facts: Facts) -> None:

@@ -32,7 +32,7 @@ from proxy.verdict import Context, StatementVerdict, Verdict
 _CONTEXTS: Final = 1024
 _LONGEST: Final = 64 * 1024
 """Bytes. Longer texts are decided each time: what is that long is rarely sent twice."""
-_VERDICT_BYTES: Final = 64 * 1024 * 1024
+_VERDICT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of text (the client's and ours) in all remembered verdicts together; beyond it all are forgotten."""
 _FACTS_BYTES: Final = 2 * 1024 * 1024
 """Bytes of text whose trees are kept; a tree takes some 50 times its text."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from proxy.sql.grammar import Node, Statement, Token
 from proxy.sql.quote import identifier
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import constant, strings
+from proxy.sql.tree import constant, literal_of, strings
 from proxy.verdict import (
     Begin,
     ChangeCatalog,
@@ -91,6 +91,10 @@ def setting_change(node: Node) -> SettingChange | None:
     return SettingChange(name, ", ".join(values), local)
 
 
+_BOOLEANS = {"true": True, "t": True, "on": True, "false": False, "f": False, "off": False}
+"""The spellings of booleans that are read here; PostgreSQL knows more, and they are refused."""
+
+
 def set_config(node: Node) -> SettingChange | None:
     """The change that ``SELECT set_config('name', 'value', local)`` makes, if the SELECT is nothing but that."""
     targets = node.get("targetList", [])
@@ -101,12 +105,12 @@ def set_config(node: Node) -> SettingChange | None:
         return None
     if set(call) - {"funcname", "args", "funcformat", "location"}:
         return None
-    arguments = [constant(argument) for argument in call.get("args", ())]
-    if len(arguments) != 3 or None in arguments:
+    arguments = [literal_of(argument) for argument in call.get("args", ())]
+    if len(arguments) != 3 or None in arguments or arguments[2] not in _BOOLEANS:
         return None
     name, value, local = arguments
     assert name is not None and value is not None and local is not None  # noqa: S101 - just tested
-    return SettingChange(name.lower(), value, local.lower() in ("true", "t", "on", "yes", "y", "1"))
+    return SettingChange(name.lower(), value, _BOOLEANS[local])
 
 
 def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Effect, ...]:

@@ -82,6 +82,11 @@ def constant(node: object) -> str | None:
     return None
 
 
+def literal_of(node: object) -> str | None:
+    """The text of a constant that stands bare: a cast may make it another (``'x.y'::varchar(1)``)."""
+    return constant(node) if isinstance(node, dict) and "A_Const" in node else None
+
+
 def constant_location(node: object) -> int:
     """The byte offset of the constant that :func:`constant` reads; -1 if there is none."""
     while isinstance(node, dict) and "TypeCast" in node:

@@ -191,6 +191,9 @@ REFUSED = [
     Case(
         "set_config not alone", BILLING, "SELECT set_config('consentry.purpose', 'billing', true), 1", "42501", "alone"
     ),
+    Case("a name cut by a cast", BILLING, "SELECT set_config('x.y'::varchar(1), '', false)", "42501", "computed name"),
+    Case("another spelling of true", BILLING, "SELECT set_config('search_path', 'x', 'tru')", "42501", "alone"),
+    Case("true by a cast", BILLING, "SELECT set_config('search_path', 'x', 2::bool)", "42501", "alone"),
     Case("DO", BILLING, "DO $$ BEGIN END $$", "42501", "DO runs code"),
     Case("DDL", BILLING, "CREATE TABLE x (a int)", "42501", "changes the schema"),
     Case("COPY to a program", BILLING, "COPY plans TO PROGRAM 'cat'", "42501", "server files and programs"),
