@@ -6,7 +6,7 @@ The engine makes a :class:`Verdict` for one (text, :class:`Context`); the sessio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -241,6 +241,41 @@ class StatementVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """One statement that the upstream is to plan, and not to run: ``PREPARE name (types) text``, under ``search_path``.
+
+    ``types``: OIDs, 0 for what is to be inferred; none where ``text`` declares them. ``parameters``: how many there
+    are. ``judge`` gives the relations that EXPLAIN's JSON scans in a way that was not decided.
+    """
+
+    search_path: str
+    types: tuple[int, ...]
+    text: str
+    parameters: int
+    judge: Callable[[object], tuple[str, ...]]
+
+
+class PlanCheck(Protocol):
+    """What the upstream's plan of a secured text is held against before that first runs, and what came of it.
+
+    ``types`` are the OIDs of the parameters as a Parse declares them (4 bytes each), empty for a simple query.
+    """
+
+    def outcome(self, text: bytes, types: bytes) -> tuple[str, ...] | None:
+        """The relations that are scanned in a way that was not decided; None where nobody looked yet."""
+        ...
+
+    def probes(self, query: bytes, verdict: Verdict, types: bytes, *, shape: bool) -> tuple[Probe, ...] | None:
+        """What to plan for the client's ``query``: with ``shape`` for all texts that differ in literals alone, None
+        where that cannot be written."""
+        ...
+
+    def settle(self, text: bytes, types: bytes, found: tuple[str, ...], *, shape: bool) -> None:
+        """From now on ``found`` is the outcome, with ``shape`` for every text that shares the check."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What to do with a text. Equal verdicts for equal (text, context).
 
@@ -268,6 +303,10 @@ class Verdict:
 
     classified_origins: Origins = frozenset()
     """Every classified column of the database."""
+    secret: str = ""
+    """A part of names in ``text`` that no client may learn."""
+    plan: PlanCheck | None = field(default=None, compare=False)
+    """None where no plan could tell anything."""
 
     def hidden_origins(self, index: int, origins: Origins) -> Origins:
         """Those of ``origins`` that a result of the text's statement number ``index`` must not come from."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -68,6 +68,7 @@ class Configuration:
     statement_bytes: int
     message_bytes: int
     connections: int | None
+    verify: Literal["plan", "off"]
 
 
 class InvalidConfiguration(Exception):
@@ -159,6 +160,7 @@ class _Reading:
             statement_bytes=values.limits.statement_bytes,
             message_bytes=values.limits.message_bytes,
             connections=values.limits.connections,
+            verify=values.verify,
         )
 
     def path(self, key: str, value: str) -> Path:

@@ -23,7 +23,7 @@ def _unavailable(_: Any) -> None:
 
 
 def _available(mode: str) -> str:
-    if mode in {"observe", "plan"}:
+    if mode == "observe":
         raise ValueError(f"'{mode}' is {UNAVAILABLE}")
     return mode
 
@@ -108,7 +108,7 @@ class ConfigurationFile(Form):
     """What one client may use up."""
     catalog: CatalogKeys = CatalogKeys()
     """How the upstream's catalog is read."""
-    verify: Annotated[Literal["plan", "off"], AfterValidator(_available)] = "off"
+    verify: Literal["plan", "off"] = "plan"
     """Whether the upstream's plan of each new statement is checked."""
     hash_key: Text | None = None
     """A file with the key that pseudonyms are made with."""

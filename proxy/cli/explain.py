@@ -15,6 +15,7 @@ from proxy.cli import Code
 from proxy.cli.check import Output
 from proxy.cli.live import catalog_of
 from proxy.engine import ConsentEngine
+from proxy.engine.aliases import readable
 from proxy.policy.loader import load
 from proxy.policy.model import Policy
 from proxy.verdict import ColumnUse, Context, Verdict
@@ -91,7 +92,7 @@ def _told(verdict: Verdict) -> dict[str, Any]:
             "detail": refusal.detail,
             "hint": refusal.hint,
         },
-        "sql": None if refusal is not None else verdict.text.decode(),
+        "sql": None if refusal is not None else readable(verdict.text.decode()),
     }
 
 
@@ -116,7 +117,7 @@ def _text(verdict: Verdict) -> str:
         lines.append(f"refused: {refusal.sqlstate} {refusal.message}")
         lines += [f"  {text}" for text in (refusal.detail, refusal.hint) if text]
     elif verdict.rewritten:
-        lines += ["runs:", verdict.text.decode()]
+        lines += ["runs:", readable(verdict.text.decode())]
     else:
         lines.append("runs as it is")
     return "\n".join(lines)

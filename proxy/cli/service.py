@@ -21,7 +21,7 @@ from proxy.cli.checked_catalogs import CheckedCatalogs
 from proxy.cli.configuration import Configuration
 from proxy.engine import ConsentEngine
 from proxy.policy.model import Policy
-from proxy.server import Server, ServerOptions
+from proxy.server import Plans, Server, ServerOptions
 from proxy.wire.client import MessageLimits
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +87,7 @@ async def _follow_suspensions(engine: ConsentEngine) -> None:
 
 async def _serve(configuration: Configuration, policies: PolicyInForce, journal: AuditJournal) -> None:
     catalogs = Catalogs(catalog_connection(configuration), configuration.catalog_refresh.total_seconds())
+    plans = Plans(catalog_connection(configuration)) if configuration.verify == "plan" else None
     engine = ConsentEngine()
     server = Server(
         ServerOptions(
@@ -100,6 +101,7 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
         journal=journal,
         policies=policies,
         catalogs=CheckedCatalogs(catalogs, lambda: policies.policy),
+        plans=plans,
     )
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
@@ -114,6 +116,8 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
     finally:
         suspending.cancel()
         await catalogs.close()
+        if plans is not None:
+            await plans.close()
 
 
 def catalog_connection(configuration: Configuration) -> str | dict[str, Any]:

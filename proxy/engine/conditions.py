@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from proxy.catalog.model import Catalog, Column, Relation
+from proxy.engine.aliases import alias
 from proxy.policy.model import (
     Account,
     AccountCondition,
@@ -31,8 +32,9 @@ from proxy.policy.model import (
 )
 from proxy.sql.quote import identifier, literal, qualified
 
-BASE = "t"
+BASE = alias("t")
 """Alias of the table itself inside a secured relation. No client can see it."""
+_CONSENT, _ROW = alias("k"), alias("r")
 
 FALSE = "false"
 
@@ -107,10 +109,10 @@ class RowConditions:
         """The subject's key as an expression of the row, and the column that it comes from; None if there is no way."""
         return None if self.table.subject is None else self._follow(self.relation, BASE, self.table.subject, 0)
 
-    def _follow(self, relation: Relation, alias: str, link: SubjectLink, depth: int) -> tuple[str, Column] | None:
+    def _follow(self, relation: Relation, own: str, link: SubjectLink, depth: int) -> tuple[str, Column] | None:
         if link.key is not None:
             column = relation.column(link.key)
-            return None if column is None else (f"{alias}.{identifier(link.key)}", column)
+            return None if column is None else (f"{own}.{identifier(link.key)}", column)
         via = link.via
         parent = None if via is None else self.catalog.relation(via.table.schema, via.table.relation)
         # Only a unique key keeps one row one row.
@@ -126,17 +128,18 @@ class RowConditions:
             return None
         if self.inline:
             source = qualified(*via.table)
-            where = f"v{depth}.{identifier(via.key)} {_EQUAL} {alias}.{identifier(via.column)}"
-            onward_key = self._follow(parent, f"v{depth}", onward, depth + 1)
+            inner = alias(f"v{depth}")
+            where = f"{inner}.{identifier(via.key)} {_EQUAL} {own}.{identifier(via.column)}"
+            onward_key = self._follow(parent, inner, onward, depth + 1)
             if onward_key is None:
                 return None
-            return f"(SELECT {onward_key[0]} FROM {source} AS v{depth} WHERE {where})", onward_key[1]
-        joined = self._keys.get((via, alias))
+            return f"(SELECT {onward_key[0]} FROM {source} AS {inner} WHERE {where})", onward_key[1]
+        joined = self._keys.get((via, own))
         if joined is None:
-            joined = self._keys[via, alias] = f"v{len(self._keys)}"
-            on = f"{joined}.{identifier(via.key)} {_EQUAL} {alias}.{identifier(via.column)}"
-            table, own = qualified(*via.table), joined
-            self._joins.append(lambda: f"LEFT JOIN {table} AS {own} ON {on}")
+            joined = self._keys[via, own] = alias(f"v{len(self._keys)}")
+            on = f"{joined}.{identifier(via.key)} {_EQUAL} {own}.{identifier(via.column)}"
+            join = f"LEFT JOIN {qualified(*via.table)} AS {joined} ON {on}"
+            self._joins.append(lambda: join)
         return self._follow(parent, joined, onward, depth + 1)
 
     def _is_self(self) -> str:
@@ -166,7 +169,7 @@ class RowConditions:
             return FALSE
         if self.table.name == kind.table and self.table.subject == SubjectLink(kind.name, key=kind.key):
             return ""
-        return self._row_of(kind.table, kind.key, lambda alias: f"{alias}.{identifier(kind.key)} IS NOT NULL")
+        return self._row_of(kind.table, kind.key, lambda row: f"{row}.{identifier(kind.key)} IS NOT NULL")
 
     # --- account ------------------------------------------------------------------------------------------------------
 
@@ -177,8 +180,8 @@ class RowConditions:
         account = kind.account
         states = ", ".join(literal(value) for value in sorted(values))
 
-        def open_(alias: str) -> str:
-            return f"{alias}.{identifier(account.column)}{_TEXT} {_EQUAL} ANY (ARRAY[{states}])"
+        def open_(row: str) -> str:
+            return f"{row}.{identifier(account.column)}{_TEXT} {_EQUAL} ANY (ARRAY[{states}])"
 
         if self.table.name == account.table and self._names_own_row(account):
             return open_(BASE)
@@ -196,25 +199,24 @@ class RowConditions:
             return FALSE
         if self.inline or (key,) not in source.unique_keys:
             return self._all_rows_of(name, key, subject[0], test)
-        alias = self._made.get((name, key, subject[0]))
-        if alias is None:
-            alias = self._made[name, key, subject[0]] = f"a{len(self._made)}"
-            on = f"{alias}.{identifier(key)} {_EQUAL} {subject[0]}"
-            self._joins.append(lambda: f"LEFT JOIN {qualified(*name)} AS {alias} ON {on}")
-        return test(alias)
+        joined = self._made.get((name, key, subject[0]))
+        if joined is None:
+            joined = self._made[name, key, subject[0]] = alias(f"a{len(self._made)}")
+            join = f"LEFT JOIN {qualified(*name)} AS {joined} ON {joined}.{identifier(key)} {_EQUAL} {subject[0]}"
+            self._joins.append(lambda: join)
+        return test(joined)
 
     def _all_rows_of(self, name: Name, key: str, subject: str, test: Callable[[str], str]) -> str:
-        inner = f"({test('r')}) IS TRUE"
+        inner = f"({test(_ROW)}) IS TRUE"
+        rows = f"FROM {qualified(*name)} AS {_ROW} WHERE {_ROW}.{identifier(key)} {_EQUAL} {subject}"
         if self.inline:
-            rows = f"FROM {qualified(*name)} AS r WHERE r.{identifier(key)} {_EQUAL} {subject}"
             return f"(SELECT pg_catalog.bool_and({inner}) {rows})"
-        alias = self._made.get((name, key, inner, subject))
-        if alias is None:
-            alias = self._made[name, key, inner, subject] = f"a{len(self._made)}"
-            rows = f"FROM {qualified(*name)} AS r WHERE r.{identifier(key)} {_EQUAL} {subject}"
-            join = f"LEFT JOIN LATERAL (SELECT pg_catalog.bool_and({inner}) AS ok {rows}) AS {alias} ON true"
+        made = self._made.get((name, key, inner, subject))
+        if made is None:
+            made = self._made[name, key, inner, subject] = alias(f"a{len(self._made)}")
+            join = f"LEFT JOIN LATERAL (SELECT pg_catalog.bool_and({inner}) AS ok {rows}) AS {made} ON true"
             self._joins.append(lambda: join)
-        return f"{alias}.ok"
+        return f"{made}.ok"
 
     # --- consent ------------------------------------------------------------------------------------------------------
 
@@ -230,9 +232,10 @@ class RowConditions:
         if condition.express and source.express is None:
             return FALSE
         if condition.express and source.express is not None:
-            in_force = f"{in_force} AND k.{identifier(source.express)} IS TRUE"
+            in_force = f"{in_force} AND {_CONSENT}.{identifier(source.express)} IS TRUE"
         rows = (
-            f"FROM {qualified(*source.table)} AS k WHERE k.{identifier(source.subject)} {_EQUAL} {subject[0]}"
+            f"FROM {qualified(*source.table)} AS {_CONSENT}"
+            f" WHERE {_CONSENT}.{identifier(source.subject)} {_EQUAL} {subject[0]}"
             f" AND {self._for_purpose(source, relation, condition.purpose)}"
         )
         if self.inline:
@@ -240,7 +243,7 @@ class RowConditions:
         key = ("consent", condition.kind, condition.purpose, condition.notice_version, subject[0])
         made = self._made.get(key)
         if made is None:
-            made = self._made[key] = f"c{len(self._made)}"
+            made = self._made[key] = alias(f"c{len(self._made)}")
             wanted = self._wanted[made] = {}
             self._joins.append(
                 lambda: f"LEFT JOIN LATERAL (SELECT {', '.join(wanted.values())} {rows}) AS {made} ON true"
@@ -253,10 +256,10 @@ class RowConditions:
         column = relation.column(source.purpose)
         # A cast keeps enums and char(n) from raising or padding; text needs none and keeps its index.
         cast = "" if column is not None and column.base_type in _TEXTS else _TEXT
-        return f"k.{identifier(source.purpose)}{cast} {_EQUAL} {literal(purpose)}"
+        return f"{_CONSENT}.{identifier(source.purpose)}{cast} {_EQUAL} {literal(purpose)}"
 
     def _in_force(self, source: ConsentSource, relation: Relation, condition: ConsentCondition) -> str | None:
-        """Every mapped condition at once, of one row ``k``; None where a mapped column is absent or of no fit type."""
+        """Every mapped condition at once, of one consent; None where a mapped column is absent or of no fit type."""
         terms: list[str] = []
         for name, form in (
             (source.granted_at, "({column} OPERATOR(pg_catalog.<=) {now})"),
@@ -268,12 +271,12 @@ class RowConditions:
             now = _now(relation.column(name), source.time_zone)
             if now is None:
                 return None
-            terms.append(form.format(column=f"k.{identifier(name)}", now=now))
+            terms.append(form.format(column=f"{_CONSENT}.{identifier(name)}", now=now))
         if source.notice_version is not None and condition.notice_version is not None:
             column = relation.column(source.notice_version)
             if column is None or column.base_type not in _INTEGERS:
                 return None
-            version = f"k.{identifier(source.notice_version)}"
+            version = f"{_CONSENT}.{identifier(source.notice_version)}"
             terms.append(f"({version} OPERATOR(pg_catalog.>=) {condition.notice_version})")
         if source.express is not None and relation.column(source.express) is None:
             return None

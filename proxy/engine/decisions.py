@@ -13,6 +13,7 @@ from weakref import WeakSet
 import structlog
 
 from proxy.catalog.model import Catalog
+from proxy.engine.aliases import TOKEN
 from proxy.engine.grounds import Grounds
 from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
@@ -196,7 +197,7 @@ class ConsentEngine:
                 return self.decide(text, replace(inner, context=replace(inner.context, prepared={})), now)
 
             verdict = judge(query, texts, state, Grounds(protected, trust, now, authorize))
-            return replace(verdict, classified_origins=protected.origins)
+            return replace(verdict, classified_origins=protected.origins, secret=TOKEN)
         except Refused as refused:
             return _unread(query, with_contact(refused.refusal, state.policy))
         except Exception as error:

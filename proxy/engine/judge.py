@@ -16,6 +16,7 @@ from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
 from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
+from proxy.engine.witness import Expected, PlanWitness, expect
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.proof import prove
@@ -42,11 +43,15 @@ class _Judged:
 def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: Grounds) -> Verdict:
     """All statements of a text, each in the state that those before it leave; one refusal refuses the whole text."""
     judged: list[_Judged] = []
+    planned: list[Expected] = []
     for facts in texts:
         try:
             one = _judge(facts, state, grounds)
         except Refused as refused:
             return _refused(query, texts, len(judged), refused, state)
+        if one.reading.edits and one.verdict.kind != "pass":
+            expected = expect(len(judged), facts, state, one.verdict.purpose, grounds)
+            planned += [] if expected is None else [expected]
         judged.append(one)
         state = state.after(one.verdict.effects)
     statements = tuple(one.verdict for one in judged)
@@ -71,6 +76,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         splices=tuple((edit.start, edit.end, edit.replacement) for edit in edits),
         literals_are_data=data,
         subject_places=places,
+        plan=PlanWitness(tuple(planned)) if planned else None,
     )
 
 

@@ -4,9 +4,11 @@
 ``server``   listens, keeps the links, drains
 ``link``     one client's connection and its upstream connection, with back-pressure both ways
 ``cancel``   hands a CancelRequest on
+``plans``    has the upstream plan new secured texts, on connections of its own
 """
 
 from proxy.server.options import Address, ServerOptions
+from proxy.server.plans import Plans
 from proxy.server.server import Server
 
-__all__ = ["Address", "Server", "ServerOptions"]
+__all__ = ["Address", "Plans", "Server", "ServerOptions"]

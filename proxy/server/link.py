@@ -10,7 +10,8 @@ from typing import Any, Final, cast
 from proxy.server import cancel
 from proxy.server.connect import connect, keep_alive
 from proxy.server.options import ServerOptions
-from proxy.session import Cancel, CatalogSource, Close, Command, Connect, Fault, LoadCatalog, Session
+from proxy.server.plans import Plans
+from proxy.session import Cancel, CatalogSource, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Session
 
 HIGH_WATER: Final = 512 * 1024
 LOW_WATER: Final = 128 * 1024
@@ -127,6 +128,7 @@ class Link:
         new_session: Callable[[str], Session],
         opened: Callable[[Link], bool],
         closed: Callable[[Link], None],
+        plans: Plans | None = None,
     ) -> None:
         self.client = _Client(self)
         self.session: Session
@@ -135,6 +137,7 @@ class Link:
         self._new_session = new_session
         self._opened = opened
         self._closed = closed
+        self._plans = plans
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,6 +208,8 @@ class Link:
                 self._start(self._connect())
             case LoadCatalog():
                 self._start(self._load(command))
+            case CheckPlan():
+                self._start(self._check_plan(command))
             case Cancel(packet):
                 self._start(self._cancel(packet))
             case Fault(error):
@@ -251,6 +256,11 @@ class Link:
             self.session.catalog_failed()
         else:
             self.session.catalog_ready()
+        self.flush()
+
+    async def _check_plan(self, command: CheckPlan) -> None:
+        found = () if self._plans is None else await self._plans.check(command)
+        self.session.plan_checked(found)
         self.flush()
 
     async def _cancel(self, packet: bytes) -> None:

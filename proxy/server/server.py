@@ -13,6 +13,7 @@ from typing import Final
 from proxy.journal import Journal, SessionFacts
 from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
+from proxy.server.plans import Plans
 from proxy.session import CatalogSource, PolicyHolder, Session, Surroundings
 from proxy.verdict import Engine
 
@@ -25,7 +26,7 @@ class Server:
     """A running proxy. Sessions share the engine, the journal, the policies and the catalogs, and nothing else.
 
     ``await start()``, then wait for whatever should end it, then ``await drain()``. An asyncio event loop of any kind
-    will do; uvloop's is the fast one.
+    will do; uvloop's is the fast one. ``plans`` None: no plan is looked at.
     """
 
     def __init__(
@@ -36,10 +37,14 @@ class Server:
         journal: Journal,
         policies: PolicyHolder,
         catalogs: CatalogSource,
+        plans: Plans | None = None,
     ) -> None:
         self._options = options
         self._catalogs = catalogs
-        self._surroundings = Surroundings(engine, journal, policies, catalogs, options.limits, time.monotonic)
+        self._plans = plans
+        self._surroundings = Surroundings(
+            engine, journal, policies, catalogs, options.limits, time.monotonic, witness=plans is not None
+        )
         self._listeners: list[asyncio.Server] = []
         self._links: set[Link] = set()
         self._all_closed = asyncio.Event()
@@ -115,7 +120,7 @@ class Server:
                 Path(address.path).unlink(missing_ok=True)
 
     def _accept(self) -> asyncio.Protocol:
-        return Link(self._options, self._catalogs, self._new_session, self._opened, self._closed).client
+        return Link(self._options, self._catalogs, self._new_session, self._opened, self._closed, self._plans).client
 
     def _new_session(self, client: str) -> Session:
         facts = SessionFacts(session=secrets.token_hex(8), client=client)

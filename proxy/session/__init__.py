@@ -19,12 +19,13 @@
 """
 
 from proxy.session.circumstances import CatalogSource, PolicyHolder
-from proxy.session.outbox import Cancel, Close, Command, Connect, Fault, LoadCatalog, Outbox
+from proxy.session.outbox import Cancel, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Outbox
 from proxy.session.session import Session, Surroundings
 
 __all__ = [
     "Cancel",
     "CatalogSource",
+    "CheckPlan",
     "Close",
     "Command",
     "Connect",

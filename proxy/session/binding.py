@@ -54,7 +54,10 @@ class Binding:
             return None
         if statement is None:
             return self._missing_statement(names.statement)
-        verdict = dialogue.circumstances.decide(statement.text)
+        types = b"" if statement.types is None else statement.types[2:]
+        verdict = dialogue.planned(statement.text, dialogue.circumstances.decide(statement.text), types)
+        if verdict is None:
+            return None
         if verdict.refusal is not None:
             return self._refused_bind(verdict, verdict.refusal)
         bound = Bound(names.statement, Reply(frontend.BIND, verdict))

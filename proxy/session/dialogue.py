@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
 from proxy.session.names import NAME_BYTES, Names
-from proxy.session.outbox import Fault, LoadCatalog, Outbox
-from proxy.session.reasons import AUDIT_FAILED
+from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox
+from proxy.session.reasons import AUDIT_FAILED, unexplained
 from proxy.session.replies import Replies
 from proxy.session.statements import Portal, Statement
 from proxy.session.transaction import Transaction
@@ -26,7 +26,8 @@ class Dialogue:
     """``private`` begins every name that the session makes upstream on its own; clients cannot guess it.
 
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
-    decided before the catalog was read anew.
+    decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
+    ``awaiting_plan``: one does.
     """
 
     outbox: Outbox
@@ -34,6 +35,7 @@ class Dialogue:
     transaction: Transaction
     private: bytes
     database: str
+    witness: bool = False
     circumstances: Circumstances = field(init=False)
     replies: Replies = field(default_factory=Replies)
     statements: Names[Statement] = field(default_factory=Names)
@@ -42,6 +44,8 @@ class Dialogue:
     segment: int = 0
     copy_in: bool = False
     awaiting_catalog: bool = False
+    awaiting_plan: CheckPlan | None = None
+    plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
     terminated: bool = False
     upstream_ending: str | None = None
 
@@ -76,6 +80,30 @@ class Dialogue:
             statement.discard_variants()
         statement.naming = self.circumstances.naming
         return statement.stale
+
+    def planned(self, query: bytes, verdict: Verdict, types: bytes = b"") -> Verdict | None:
+        """``verdict`` when its plan was held against it: a refusal if that reads what was not decided; None: wait."""
+        if verdict.plan is None or verdict.refusal is not None or not self.witness:
+            return verdict
+        found = verdict.plan.outcome(verdict.text, types)
+        if found is None and self.plan_found is not None and self.plan_found[:2] == (verdict.text, types):
+            # Not remembered with the verdict, since that was not remembered either.
+            found = self.plan_found[2]
+        if found is None:
+            self.awaiting_plan = CheckPlan(self.database, query, verdict, types)
+            self.outbox.commands.append(self.awaiting_plan)
+            return None
+        if not found:
+            return verdict
+        self.events.alarm("plan", found, None)
+        rejected = tuple(replace(statement, kind="reject") for statement in verdict.statements)
+        return replace(verdict, statements=rejected, refusal=unexplained(found))
+
+    def plan_checked(self, found: tuple[str, ...]) -> None:
+        """The plan that was awaited scans ``found`` in a way that was not decided."""
+        check, self.awaiting_plan = self.awaiting_plan, None
+        if check is not None:
+            self.plan_found = check.verdict.text, check.types, found
 
     def audited(self, verdict: Verdict) -> tuple[Verdict, Run | None]:
         """Has the audit write that ``verdict`` is about to run. If it cannot, the verdict is a refusal."""

@@ -16,6 +16,8 @@ def as_shown(fields: Fields, verdict: Verdict) -> Fields:
     base rows where the text runs over secured relations."""
     quoting = _QUOTING if verdict.secured else ()
     kept = {code: value for code, value in fields.items() if code not in quoting}
+    if verdict.secret:
+        kept = {code: value.replace(verdict.secret, "") for code, value in kept.items()}
     position = kept.get("P", "")
     if position.isdigit():
         kept["P"] = str(verdict.client_position(int(position)))

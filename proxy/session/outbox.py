@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxy.verdict import Verdict
+
 
 @dataclass(frozen=True, slots=True)
 class Connect:
@@ -29,6 +31,17 @@ class LoadCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """Have the upstream plan what ``verdict`` sends for ``query``, apart from the session, then call ``plan_checked``
+    with what was found."""
+
+    database: str
+    query: bytes
+    verdict: Verdict
+    types: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close both connections when everything has been written. ``sqlstate`` says why, None for an orderly end."""
 
@@ -42,7 +55,7 @@ class Fault:
     error: BaseException
 
 
-Command = Connect | Cancel | LoadCatalog | Close | Fault
+Command = Connect | Cancel | LoadCatalog | CheckPlan | Close | Fault
 
 
 @dataclass(slots=True)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.errors import ADMIN_SHUTDOWN, INSUFFICIENT_PRIVILEGE, PROGRAM_LIMIT_EXCEEDED, Refusal
+from proxy.errors import (
+    ADMIN_SHUTDOWN,
+    FEATURE_NOT_SUPPORTED,
+    INSUFFICIENT_PRIVILEGE,
+    PROGRAM_LIMIT_EXCEEDED,
+    Refusal,
+)
 
 CONNECTION_FAILURE: Final = "08006"
 INTERNAL_ERROR: Final = "XX000"
@@ -66,6 +72,16 @@ PREPARED_BY_SQL: Final = Refusal(
 FAILED_TRANSACTION: Final = Refusal(
     "25P02", "current transaction is aborted, commands ignored until end of transaction block"
 )
+
+
+def unexplained(relations: tuple[str, ...]) -> Refusal:
+    """The upstream's plan reads what nobody decided on."""
+    return Refusal(
+        FEATURE_NOT_SUPPORTED,
+        "consentry: the server would read the statement otherwise than it was decided",
+        detail=f"It would also read {', '.join(relations)}.",
+        hint="This is a defect of consentry: please report the statement. Written more plainly it may pass.",
+    )
 
 
 def too_long(limit: int) -> Refusal:

@@ -72,7 +72,7 @@ class Requests:
                 self._messages.skip_rest()
             return True
         if kind in _DECIDED:
-            if dialogue.replies.barriers or dialogue.awaiting_catalog:
+            if dialogue.replies.barriers or dialogue.awaiting_catalog or dialogue.awaiting_plan is not None:
                 return False
             return self._decided(frame)
         self._relay(frame)
@@ -109,7 +109,10 @@ class Requests:
         text = frontend.read_query(frame.data)
         if self._must_settle(text):
             return False
-        verdict = dialogue.circumstances.decide(text)
+        decided = dialogue.planned(text, dialogue.circumstances.decide(text))
+        if decided is None:
+            return False
+        verdict = decided
         if verdict.refusal is None and dialogue.fetches_portal(verdict):
             verdict = replace(verdict, refusal=FETCHED_BY_SQL)
         if verdict.refusal is None:

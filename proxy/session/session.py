@@ -36,6 +36,8 @@ class Surroundings:
     catalogs: CatalogSource
     limits: MessageLimits
     clock: Clock
+    witness: bool = False
+    """Somebody answers CheckPlan."""
 
 
 class Session:
@@ -152,6 +154,17 @@ class Session:
     def catalog_failed(self) -> None:
         self._guarded(lambda: _fail(SessionOver(INTERNAL_ERROR, "consentry: the catalog cannot be read")))
 
+    def plan_checked(self, found: tuple[str, ...]) -> None:
+        """What a CheckPlan asked for: the relations that would be scanned in a way that was not decided."""
+
+        def work() -> None:
+            if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_plan is not None:
+                self._dialogue.plan_checked(found)
+                self._requests.advance()
+                self._leave_when_idle()
+
+        self._guarded(work)
+
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
@@ -188,7 +201,8 @@ class Session:
         if start.phase is not Phase.DONE:
             return
         transaction = Transaction(start.start)
-        dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database)
+        witness = self._surroundings.witness
+        dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database, witness)
         dialogue.circumstances = Circumstances(
             engine=self._surroundings.engine,
             policies=self._surroundings.policies,

@@ -52,6 +52,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         statement_bytes=16 << 20,
         message_bytes=1 << 30,
         connections=None,
+        verify="plan",
     )
 
 
@@ -83,6 +84,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         statement_bytes=1 << 20,
         message_bytes=2 << 20,
         connections=50,
+        verify="off",
     )
 
 
@@ -152,7 +154,6 @@ UNAVAILABLE = {
     "policies: {crm: p}": "policies",
     "workers: 2": "workers",
     "mode: observe": "mode",
-    "verify: plan": "verify",
     "audit: {durability: strict}": "audit.durability",
     "audit: {sinks: [a, b]}": "audit.sinks",
     "limits: {connections_per_role: 9}": "limits.connections_per_role",

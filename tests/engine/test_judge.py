@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from proxy.engine.aliases import readable
 from proxy.verdict import Verdict
 from tests.engine.telecom import context, engine
 
@@ -371,7 +372,7 @@ def shown(verdict: Verdict) -> str:
     """The text that runs, each secured relation as ``«table: columns»``."""
     text = verdict.text.decode()
     for offset, length, _ in reversed(verdict.edits):
-        edit = text[offset : offset + length]
+        edit = readable(text[offset : offset + length])
         if edit.startswith("(SELECT"):
             table = re.findall(r'FROM (?:ONLY )?"\w+"\."(\w+)" AS t', edit)[0]
             columns = re.findall(r'(?:^\(SELECT|,) (?!NULL::)(?:(?!, NULL::).)*? AS "(\w+)"', edit.split(" FROM ")[0])
@@ -405,7 +406,7 @@ def test_forms_of_reading(case: Case) -> None:
     verdict = decided(case)
     assert verdict.refusal is None
     assert verdict.statements[-1].kind == case.kind
-    assert case.shown in verdict.text.decode()
+    assert case.shown in readable(verdict.text.decode())
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=title)

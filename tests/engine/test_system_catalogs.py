@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from proxy.catalog.model import Access, Catalog, Reach, Relation
+from proxy.engine.aliases import readable
 from proxy.engine.closed_world import holds_values
 from proxy.engine.protected import protect
 from proxy.engine.system_catalogs import SYSTEM_CATALOGS, system_catalog
@@ -106,7 +107,7 @@ def test_what_runs(case: Case) -> None:
     verdict = decided(case.text)
     assert verdict.refusal is None
     assert verdict.statements[0].kind == "pass"
-    rest = verdict.text.decode()
+    rest = readable(verdict.text.decode())
     for part in case.shown:
         _, found, rest = rest.partition(part)
         assert found, (part, verdict.text)
@@ -151,7 +152,7 @@ def test_prepared_statements_under_the_clients_names() -> None:
         {"plain": "SELECT 1", 'a"b': "SELECT phone FROM subscribers"},
         {'a"b': "SELECT phone FROM (SELECT …) AS subscribers"},
     )
-    text = verdict.text.decode()
+    text = readable(verdict.text.decode())
     assert """WHEN t."name" OPERATOR(pg_catalog.=) 'a"b'::pg_catalog.text THEN CASE WHEN t."from_sql" THEN""" in text
     assert """ELSE t."statement" END AS "statement",""" in text
     assert "ARRAY['a\"b'::pg_catalog.text, 'plain'::pg_catalog.text]" in text

@@ -26,6 +26,7 @@ class RunningServer:
         self.journal = MemoryJournal()
         self.policies = FixedPolicy()
         self.catalogs = StaticCatalogs()
+        self.plans: Any = None
         self.faults: list[dict[str, Any]] = []
         self.loop = uvloop.new_event_loop()
         self.loop.set_exception_handler(lambda _, fault: self.faults.append(fault))
@@ -41,6 +42,7 @@ class RunningServer:
             journal=self.journal,
             policies=self.policies,
             catalogs=self.catalogs,
+            plans=self.plans,
         )
         await server.start()
         return server
