@@ -139,7 +139,9 @@ class Runner:
         """The difference is one that SQL leaves open: it shows on one database too, or (sqlsmith) is one of order."""
         if source == "sqlsmith" and first.unordered() == second.unordered():
             return True
-        return any(self._ask(side, statement, mode) != before for side in (0, 1) for before in ((first, second)[side],))
+        return any(
+            self._ask(side, statement, mode) != before for side, before in ((0, first), (1, second)) for _ in range(3)
+        )
 
     def _ask(self, side: int, statement: str, mode: Mode) -> Answer:
         connection = self._connections[side]
