@@ -201,6 +201,10 @@ class Answers:
 
     def _ready(self, whole: bytes, head: Reply) -> None:
         dialogue = self._dialogue
+        if head.kind == frontend.QUERY and not head.failed:
+            decided = 1 if head.verdict is None else max(len(head.verdict.statements), 1)
+            if head.completed != decided:
+                raise StateLost("a query is over before its statements are")
         dialogue.replies.pop()
         dialogue.copy_in = False
         self._settle(head)
@@ -233,6 +237,7 @@ class Answers:
         dialogue.transaction.fail()
         dialogue.copy_in = False
         if head.kind == frontend.QUERY:
+            head.failed = True
             if head.run is not None and head.run.open:
                 dialogue.events.abandon(head.run, sqlstate)
         elif head.kind != frontend.SYNC:

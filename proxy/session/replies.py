@@ -39,6 +39,7 @@ class Reply:
     variant: Variant | None = None
     limit: int = 0
     completed: int = 0
+    failed: bool = False
 
 
 class Replies:

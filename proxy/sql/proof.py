@@ -58,8 +58,9 @@ def _expected(root: object, replacements: Replacements) -> object:
     if not isinstance(root, dict):
         return root
     if len(root) == 1:
-        [inner] = root.values()
-        if isinstance(inner, dict) and id(inner) in replacements:
+        [(key, inner)] = root.items()
+        # Node types are capitalised; a field that happens to be the only one is no wrapper.
+        if key[0].isupper() and isinstance(inner, dict) and id(inner) in replacements:
             return replacements[id(inner)]
     bare = replacements.get(id(root))
     if isinstance(bare, dict):  # a field that holds its node unwrapped, as the target of INSERT does

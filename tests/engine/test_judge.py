@@ -249,6 +249,13 @@ REFUSED = [
 
 FORMS = [
     Case(
+        "COPY of a name that two bear",
+        ANALYST,
+        "CREATE TEMP TABLE plans (code text); COPY plans TO STDOUT",
+        "pass",
+        'COPY "pg_temp".plans TO STDOUT',
+    ),
+    Case(
         "a temporary table that is written to",
         ANALYST,
         "CREATE TEMP TABLE plans (code text); INSERT INTO plans VALUES ('x')",

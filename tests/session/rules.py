@@ -109,6 +109,7 @@ def _setting(what: str, match: re.Match[str]) -> tuple[Effect, ...]:
 
 def split(text: str) -> list[str]:
     """The statements of a text; no test has a semicolon in a literal."""
+    text = re.sub(r"\$\$.*?\$\$", "$body$", text, flags=re.DOTALL)
     return [
         part.strip() for part in re.sub(r"/\*.*?\*/|--[^\n]*", "", text, flags=re.DOTALL).split(";") if part.strip()
     ]
