@@ -100,6 +100,8 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
 
 def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     check_kind(facts, state)
+    if facts.relations or facts.functions:
+        state.must_be_known()
     check_names(facts, state, grounds.trust)
     resolved = resolve(facts, state, grounds)
     classified = resolved.classified
@@ -117,7 +119,6 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
         kind: Kind = "pass"
         reading = qualify(facts, resolved.shadows)
     else:
-        state.must_be_known()
         reading = read(facts, resolved, state, purpose, grounds)
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"

@@ -138,7 +138,7 @@ class SessionState:
                 return replace(self, context=replace(context, prepared=prepared, prepared_sent=known))
             case Deallocate():
                 return replace(self, unforeseen="DEALLOCATE stands before it")
-            case Commit() | Rollback() | RollbackTo() if context.dirty or context.settings != context.start:
+            case Commit() | Rollback() | RollbackTo() if context.dirty:
                 return replace(self, unforeseen="a transaction that changed settings ends before it")
             case ChangeCatalog(code=True):
                 return replace(self, context=replace(context, uncommitted_code=True))

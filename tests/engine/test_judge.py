@@ -233,6 +233,13 @@ REFUSED = [
     Case("rows counted", ANALYST, "VACUUM (VERBOSE) subscribers", "42501", "VERBOSE"),
     Case("a purpose by the back door", MIGRATOR, "ALTER ROLE x SET consentry.purpose = 'y'", "42501", "by sessions"),
     Case("an unknown prepared statement", BILLING, "EXECUTE p", "26000", '"p" does not exist'),
+    Case(
+        "a state that cannot be foreseen",
+        BILLING,
+        "SET LOCAL search_path = app; COMMIT; SELECT * FROM plans",
+        "0A000",
+        "cannot be foreseen",
+    ),
     Case("one of several", BILLING, "SELECT 1; SELECT * FROM nope", "42P01", "nope"),
     Case(
         "two readings",
