@@ -58,34 +58,34 @@ class Introspection:
     async def everything(self) -> Changes:
         """All rows, as of one moment."""
         async with self._snapshot():
-            return await self._read_all()
+            horizon = await self._connection.fetchval(queries.HORIZON)
+            changes = Changes(horizon, await self._states(horizon), afresh=True)
+            for source in SOURCES.values():
+                if source.split:
+                    changes.rows[source.name] = _grouped(await self._connection.fetch(source.builtin))
+            await self._read_users(SystemRows(), changes)
+        return changes
 
     async def changes(self, known: SystemRows) -> Changes | None:
-        """What changed since ``known``, as of one moment; None if nothing did. All rows if initdb's changed."""
+        """What changed since ``known``, as of one moment; None if nothing did. If initdb's rows changed, no more than
+        the word that everything has to be read afresh.
+        """
         async with self._snapshot():
             changes = Changes(known.horizon, await self._states(known.horizon))
             if changes.states == known.states:
                 return None
-            return changes if await self._read_users(known, changes) else await self._read_all()
+            changes.afresh = not await self._read_users(known, changes)
+        return changes
 
     def _snapshot(self) -> Any:
         return self._connection.transaction(isolation="repeatable_read", readonly=True)
-
-    async def _read_all(self) -> Changes:
-        horizon = await self._connection.fetchval(queries.HORIZON)
-        changes = Changes(horizon, await self._states(horizon), afresh=True)
-        for source in SOURCES.values():
-            if source.split:
-                changes.rows[source.name] = _grouped(await self._connection.fetch(source.builtin))
-        await self._read_users(SystemRows(), changes)
-        return changes
 
     async def _states(self, horizon: str) -> dict[str, State]:
         rows = await self._connection.fetch(queries.STATES, horizon)
         return {row["source"]: (row["rows"], row["recent"]) for row in rows}
 
     async def _read_users(self, known: SystemRows, changes: Changes) -> bool:
-        """Reads what users made. False, with nothing done, if they changed what initdb made."""
+        """Reads what users made. False, before all is read, if they changed what initdb made."""
         for source in SOURCES.values():
             if changes.states[source.name] != known.states.get(source.name):
                 keys, counts, hashes, *builtin = await self._connection.fetchrow(source.listing, changes.horizon)

@@ -14,6 +14,7 @@ import asyncpg
 from proxy.catalog.assembly import Assembly
 from proxy.catalog.introspection import Introspection
 from proxy.catalog.model import Catalog
+from proxy.catalog.pace import lasting
 from proxy.catalog.rows import Changes, SystemRows
 
 _log = logging.getLogger(__name__)
@@ -72,19 +73,19 @@ class Reader:
 
     async def _read(self) -> Catalog:
         introspection = await self._connected()
-        memory = self._memory
-        if memory is None:
+        if self._memory is not None:
+            changes = await introspection.changes(self._memory.rows)
+            if changes is None:
+                return self._memory.catalog
+            if not changes.afresh:
+                return await self._build(self._memory.rows, self._memory.assembly, changes)
+        self._memory = None
+        with lasting():
             changes = await introspection.everything()
-        else:
-            found = await introspection.changes(memory.rows)
-            if found is None:
-                return memory.catalog
-            changes = found
-        if memory is None or changes.afresh:
             rows = SystemRows()
-            assembly = Assembly(self.database, introspection.server_version, rows)
-        else:
-            rows, assembly = memory.rows, memory.assembly
+            return await self._build(rows, Assembly(self.database, introspection.server_version, rows), changes)
+
+    async def _build(self, rows: SystemRows, assembly: Assembly, changes: Changes) -> Catalog:
         self._memory = None  # half of the changes are worse than nothing, should the rest fail
         # Building may take as long as reading does; the event loop has sessions to serve meanwhile.
         catalog = await asyncio.to_thread(_take_over, rows, assembly, changes, self.catalog)

@@ -55,8 +55,6 @@ def test_a_database_that_its_last_client_left_can_be_copied_and_dropped(serving:
     with connect(serving, other) as connection:
         connection.execute("CREATE TABLE t (id int)")
         assert len(readers(other)) == 1
-        with pytest.raises(psycopg.errors.ObjectInUse):
-            database.execute(f"DROP DATABASE {other.name}")
     database.execute(f"CREATE DATABASE {other.name}_copy TEMPLATE {other.name}")
     with connect(serving, other):
         pass
