@@ -140,8 +140,8 @@ def _cell(entry: tuple[Sequence[object], Sequence[Pair]], index: int, side: int)
     if index < len(VISIBLE) and hidden:
         cell = visible[index]
     else:
-        cell = pairs[(index - (len(VISIBLE) if hidden else 0)) % len(pairs)][side]  # type: ignore[index]
-    return cell  # type: ignore[return-value]
+        cell = pairs[(index - (len(VISIBLE) if hidden else 0)) % len(pairs)][side]  # type: ignore[index]  # a cell or a list of pairs
+    return cell  # type: ignore[return-value]  # the same
 
 
 def _registry(side: int) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _hidden(n: int, side: int, visible: str, pair: Pair) -> Cell:
 
 def _family(side: int) -> Iterator[str]:
     """Partitions, children and whatever reaches its subject by another way."""
-    stays, cases, contacts, abroad, persons, staff, births, letters, notes = ([] for _ in range(9))  # type: ignore[var-annotated]
+    stays, cases, contacts, abroad, persons, staff, births, letters, notes = ([] for _ in range(9))  # type: ignore[var-annotated]  # rows of nine tables
     for n in (*VISIBLE, *HIDDEN):
         key = str(n)
         for i, (day, kind) in enumerate((("2024-05-01", "day"), ("2025-05-01", "day"), ("2025-06-01", "night"))):
