@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from proxy.catalog import queries
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.catalog.queries import SOURCES, Source
 from proxy.catalog.reach import Object
 from proxy.catalog.rows import Changes, Group, Row, State, SystemRows
@@ -23,6 +24,10 @@ _SETTINGS = {
 }
 _CONNECT_TIMEOUT = 10.0  # seconds
 _COMMAND_TIMEOUT = 15.0  # seconds: for a network that went silent, where the server's own timeouts do not reach
+
+# What PostgreSQL says to whoever asks for the text of a view that others have dropped, with a table of it, or locked.
+_GONE_OR_LOCKED = (asyncpg.InternalServerError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError)
+_IMPATIENT = "SET LOCAL lock_timeout = '50ms'"
 
 
 class Introspection:
@@ -60,10 +65,14 @@ class Introspection:
         async with self._snapshot():
             horizon = await self._connection.fetchval(queries.HORIZON)
             changes = Changes(horizon, await self._states(horizon), afresh=True)
+            nothing = SystemRows()
             for source in SOURCES.values():
+                groups = _grouped(await self._connection.fetch(source.users))
+                changes.rows[source.name] = {key: groups[key] for key in nothing.owners(source, changes, groups)}
                 if source.split:
-                    changes.rows[source.name] = _grouped(await self._connection.fetch(source.builtin))
-            await self._read_users(SystemRows(), changes)
+                    changes.rows[source.name] |= _grouped(await self._connection.fetch(source.builtin))
+                changes.recent[source.name] = await self._recent(source, horizon)
+            await self._read_rest(nothing, changes)
         return changes
 
     async def changes(self, known: SystemRows) -> Changes | None:
@@ -72,7 +81,7 @@ class Introspection:
         """
         async with self._snapshot():
             changes = Changes(known.horizon, await self._states(known.horizon))
-            if changes.states == known.states:
+            if changes.states == known.states and not known.unread:
                 return None
             changes.afresh = not await self._read_users(known, changes)
         return changes
@@ -84,28 +93,42 @@ class Introspection:
         rows = await self._connection.fetch(queries.STATES, horizon)
         return {row["source"]: (row["rows"], row["recent"]) for row in rows}
 
+    async def _recent(self, source: Source, horizon: str) -> dict[int, State]:
+        keys, counts, hashes = await self._connection.fetchrow(source.recent, horizon)
+        return dict(zip(keys or (), zip(counts or (), hashes or (), strict=True), strict=True))
+
     async def _read_users(self, known: SystemRows, changes: Changes) -> bool:
-        """Reads what users made. False, before all is read, if they changed what initdb made."""
+        """Reads what users changed. False, before all is read, if they changed what initdb made."""
         for source in SOURCES.values():
-            if changes.states[source.name] != known.states.get(source.name):
-                keys, counts, hashes, *builtin = await self._connection.fetchrow(source.listing, changes.horizon)
-                changes.builtin[source.name] = builtin[0], builtin[1]
-                if not changes.afresh and changes.builtin[source.name] != known.builtin[source.name]:
+            if changes.states[source.name] != known.states[source.name]:
+                changes.recent[source.name] = await self._recent(source, known.horizon)
+                keys = known.differing(source, changes)
+                if source.split and any(key < FIRST_NORMAL_OBJECT_ID for key in keys):
                     return False
-                versions = zip(counts or (), hashes or (), strict=True)
-                await self._read_changed(source, known, changes, dict(zip(keys or (), versions, strict=True)))
+                await self._read_changed(source, known, changes, keys)
+                if not await self._read_gone(source, known, changes):
+                    return False
         await self._read_rest(known, changes)
         return True
 
-    async def _read_changed(
-        self, source: Source, known: SystemRows, changes: Changes, versions: dict[int, State]
-    ) -> None:
-        changed, gone = known.differences(source, versions, changes)
-        wanted = known.owners(source, changes, changed)
+    async def _read_gone(self, source: Source, known: SystemRows, changes: Changes) -> bool:
+        """Finds what is gone and was not recent. False if initdb made it."""
+        if source.lasting:
+            return bool(await self._connection.fetchval(queries.BUILTIN_COLUMNS) == known.builtin(source))
+        if known.balanced(source, changes):
+            return True
+        builtin, keys, counts = await self._connection.fetchrow(source.counts)
+        if builtin != known.builtin(source):
+            return False
+        missed = known.miscounted(source, changes, dict(zip(keys or (), counts or (), strict=True)))
+        await self._read_changed(source, known, changes, missed)
+        return True
+
+    async def _read_changed(self, source: Source, known: SystemRows, changes: Changes, keys: set[int]) -> None:
+        wanted = known.owners(source, changes, keys)
         groups = _grouped(await self._connection.fetch(source.changed, wanted)) if wanted else {}
         new = {key: group for key, group in groups.items() if known.really_changed(source, key, group)}
-        new |= {key: () for key in {*gone, *wanted} - groups.keys() if known.group(source.name, key)}
-        changes.versions[source.name] = versions
+        new |= {key: () for key in keys - groups.keys() if known.group(source.name, key)}
         if new:
             changes.rows[source.name] = changes.rows.get(source.name, {}) | new
 
@@ -124,13 +147,26 @@ class Introspection:
             for row in await self._connection.fetch(queries.TREES, *wanted):
                 changes.trees[Object(row["class"], row["oid"])] = row
         if views := known.outdated_definitions(changes):
-            found = await self._connection.fetch(queries.DEFINITIONS, views)
-            definitions = {row["oid"]: row["definition"] or "" for row in found}
+            await self._connection.execute(_IMPATIENT)
+            definitions = await self._definitions(views)
             changes.definitions = dict(definitions.items() - known.definitions.items())
+            changes.unread = set(views) - definitions.keys()
         if pairs := known.missing_modifiers(changes):
             wanted = [oid for oid, _ in pairs], [typmod for _, typmod in pairs]
             found = await self._connection.fetch(queries.MODIFIERS, *wanted)
             changes.modifiers = {(row["type"], row["typmod"]): row["modifier"] or "" for row in found}
+
+    async def _definitions(self, views: list[int]) -> dict[int, str]:
+        """The texts of views, but of those that are just being dropped, or read what somebody has locked."""
+        try:
+            async with self._connection.transaction():
+                found = await self._connection.fetch(queries.DEFINITIONS, views)
+                return {row["oid"]: row["definition"] or "" for row in found}
+        except _GONE_OR_LOCKED:
+            if len(views) == 1:
+                return {}
+        half = len(views) // 2
+        return await self._definitions(views[:half]) | await self._definitions(views[half:])
 
     async def close(self) -> None:
         await self._connection.close(timeout=2)

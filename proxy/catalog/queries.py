@@ -44,42 +44,45 @@ class Source:
     split: bool = True
     """Whether rows below 16384 are initdb's, and kept apart. Not so of schemas: one GRANT on ``public`` changes one."""
     lasting: bool = False
-    """Rows disappear only together with the relation that they belong to."""
+    """Rows disappear only together with the relation that they belong to; others are looked at than are read."""
     state: str = field(init=False)
     """The two numbers that tell any change since the horizon ``$1``; beside the name of the source."""
-    listing: str = field(init=False)
-    """The keys and the same two numbers of each, as three arrays, of what initdb did not make (of lasting rows: where
-    any is recent); then the two numbers of what it did."""
+    recent: str = field(init=False)
+    """The keys with rows made since the horizon ``$1``, and the same two numbers of each, as three arrays."""
+    counts: str = field(init=False)
+    """How many rows initdb made; the other keys, and how many rows each has, as two arrays."""
     changed: str = field(init=False)
     """The rows of the keys ``$1``."""
     builtin: str = field(init=False)
     """The rows that initdb made."""
+    users: str = field(init=False)
+    """The other rows."""
 
     def __post_init__(self) -> None:
         table, key, watched = f"pg_catalog.{self.table}", self.key, "true" if self.lasting else self.where
         ours, theirs = (f"{key} < {_FIRST}", f"{key} >= {_FIRST}") if self.split else ("false", "true")
-        recent, others = _RECENT, "0"
+        recent, temporary = _RECENT, "0"
         if self.of_relations:
             recent += f" AND {key} NOT IN (SELECT oid FROM temporary)"
-            others = f"(SELECT pg_catalog.count(*) FROM temporary JOIN {table} ON {key} = temporary.oid)"
-        state = (
-            f"SELECT '{self.name}' AS source, pg_catalog.count(*) - {others} AS rows, "
-            f"pg_catalog.bit_xor({_HASH}) FILTER (WHERE {recent}) AS recent FROM {table} WHERE {watched}"
-        )
-        numbers = f"pg_catalog.count(*) AS rows, pg_catalog.bit_xor({_HASH}) FILTER (WHERE {_RECENT}) AS recent"
-        looked_at = _RECENT if self.lasting else watched
-        versions = f"SELECT {key} AS key, {numbers} FROM {table} WHERE {looked_at} AND {theirs} GROUP BY {key}"
-        arrays = ", ".join(f"pg_catalog.array_agg({one}) AS {one}" for one in ("key", "rows", "recent"))
-        listing = (
-            f"SELECT l.key, l.rows, l.recent, b.rows, b.recent FROM (SELECT {arrays} FROM ({versions}) AS v) AS l, "
-            f"(SELECT {numbers} FROM {table} WHERE {watched} AND {ours}) AS b"
-        )
+            temporary = f"(SELECT pg_catalog.count(*) FROM {table} JOIN temporary t ON t.oid = {key} WHERE {watched})"
+        arrays = "pg_catalog.array_agg(key), pg_catalog.array_agg(rows)"
         order = f" ORDER BY {self.order}" if self.order else ""
         select = f"SELECT {key} AS key, {self.rows} FROM {table} WHERE {self.where}"
-        changed = f"{select} AND {key} = ANY($1::pg_catalog.oid[]){order}"
-        builtin = f"{select} AND {key} < {_FIRST}{order}"
-        for name, query in {"state": state, "listing": listing, "changed": changed, "builtin": builtin}.items():
-            object.__setattr__(self, name, query)
+        texts = {
+            "state": f"SELECT '{self.name}' AS source, pg_catalog.count(*) - {temporary} AS rows, "
+            f"pg_catalog.bit_xor({_HASH}) FILTER (WHERE {recent}) AS recent FROM {table} WHERE {watched}",
+            "recent": f"SELECT {arrays}, pg_catalog.array_agg(recent) FROM (SELECT {key} AS key, "
+            f"pg_catalog.count(*) AS rows, pg_catalog.bit_xor({_HASH}) AS recent "
+            f"FROM {table} WHERE {watched} AND {_RECENT} GROUP BY {key}) AS versions",
+            "counts": f"SELECT (SELECT pg_catalog.count(*) FROM {table} WHERE {self.where} AND {ours}), {arrays} "
+            f"FROM (SELECT {key} AS key, pg_catalog.count(*) AS rows FROM {table} WHERE {self.where} AND {theirs} "
+            f"GROUP BY {key}) AS counts",
+            "changed": f"{select} AND {key} = ANY($1::pg_catalog.oid[]){order}",
+            "builtin": f"{select} AND {ours}{order}",
+            "users": f"{select} AND {theirs}{order}",
+        }
+        for name, text in texts.items():
+            object.__setattr__(self, name, text)
 
 
 _SOURCES = (
@@ -159,6 +162,10 @@ _SOURCES = (
 
 SOURCES = {source.name: source for source in _SOURCES}
 """In an order in which what a relation owns comes after the relations."""
+
+BUILTIN_COLUMNS = (
+    f"SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute WHERE {SOURCES['columns'].where} AND attrelid < {_FIRST}"
+)
 
 STATES = (
     "WITH temporary AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't') "

@@ -40,7 +40,9 @@ class Relations:
 
         Raises KeyError where the rows contradict each other.
         """
-        dirty = changes.keys(*_OWN) | self._links.follow(changes, self._rows) | changes.definitions.keys()
+        dirty = (
+            changes.keys(*_OWN) | self._links.follow(changes, self._rows) | changes.definitions.keys() | changes.unread
+        )
         dirty |= {one.oid for one in members if one.catalog == Class.RELATION}
         dirty |= {oid for oid, depends in self._depends.items() if not depends.isdisjoint(changed)}
         dirty |= {oid for referencing in changes.keys("columns") for oid in self._links.referenced_by(referencing)}

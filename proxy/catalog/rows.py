@@ -35,12 +35,13 @@ class Changes:
     horizon: str
     states: dict[str, State]
     afresh: bool = False
-    builtin: dict[str, State] = field(default_factory=dict)
     rows: dict[str, dict[int, Group]] = field(default_factory=dict)
-    versions: dict[str, dict[int, State]] = field(default_factory=dict)
+    recent: dict[str, dict[int, State]] = field(default_factory=dict)
     edges: dict[Object, list[Object]] = field(default_factory=dict)
     trees: dict[Object, Row] = field(default_factory=dict)
     definitions: dict[int, str] = field(default_factory=dict)
+    unread: set[int] = field(default_factory=set)
+    """Views whose text could not be read."""
     modifiers: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def keys(self, *sources: str) -> set[int]:
@@ -72,14 +73,14 @@ class SystemRows:
 
     horizon: str = ""
     states: dict[str, State] = field(default_factory=dict)
-    builtin: dict[str, State] = field(default_factory=dict)
-    """The states of what initdb made, of each source that was ever looked at more closely."""
+    recent: dict[str, dict[int, State]] = field(default_factory=dict)
+    """The states of the objects with rows made after the horizon."""
     rows: dict[str, dict[int, Group]] = field(default_factory=lambda: {name: {} for name in SOURCES})
     edges: dict[Object, list[Object]] = field(default_factory=dict)
     trees: dict[Object, Row] = field(default_factory=dict)
     definitions: dict[int, str] = field(default_factory=dict)
+    unread: set[int] = field(default_factory=set)
     modifiers: dict[tuple[int, int], str] = field(default_factory=dict)
-    _versions: dict[str, dict[int, State]] = field(default_factory=dict)
     _reads: dict[int, frozenset[Object]] = field(default_factory=dict)
     """What the text of each view names."""
 
@@ -92,18 +93,30 @@ class SystemRows:
         group = self.rows[source].get(key)
         return group[0] if group else None
 
-    def differences(
-        self, source: Source, versions: dict[int, State], changes: Changes
-    ) -> tuple[Iterable[int], Iterable[int]]:
-        """The objects made by users that must be read again, and those that are gone, by the versions of all."""
-        before = self._versions.get(source.name, {})
-        changed = [key for key, _ in versions.items() - before.items()]
-        if not source.lasting:
-            return changed, before.keys() - versions.keys()
-        relations = changes.rows.get("relations", {})
-        if changes.afresh:
-            changed = [key for key in relations if key >= FIRST_NORMAL_OBJECT_ID]
-        return changed, [key for key, group in relations.items() if not group]
+    def differing(self, source: Source, changes: Changes) -> set[int]:
+        """The objects of which recent rows came or went, and those that went with a relation."""
+        before, after = self.recent.get(source.name, {}), changes.recent[source.name]
+        keys = {key for key, _ in before.items() ^ after.items()}
+        if source.of_relations:
+            rows = self.rows[source.name]
+            keys |= {key for key, group in changes.rows.get("relations", {}).items() if not group and key in rows}
+        return keys
+
+    def balanced(self, source: Source, changes: Changes) -> bool:
+        """The changes found so far account for the number of rows that there are now, so no older row is gone."""
+        known = self.rows[source.name]
+        gained = sum(len(group) - len(known.get(key, ())) for key, group in changes.rows.get(source.name, {}).items())
+        return self.states[source.name][0] + gained == changes.states[source.name][0]
+
+    def miscounted(self, source: Source, changes: Changes, counts: Mapping[int, int]) -> set[int]:
+        """The objects made by users that have not as many rows as is known or was found so far."""
+        now = self.rows[source.name] | changes.rows.get(source.name, {})
+        users = {key: len(group) for key, group in now.items() if group and not (source.split and _builtin(key))}
+        return {key for key, _ in users.items() ^ counts.items()}
+
+    def builtin(self, source: Source) -> int:
+        """How many rows initdb made."""
+        return sum(len(group) for key, group in self.rows[source.name].items() if source.split and _builtin(key))
 
     def really_changed(self, source: Source, key: int, group: Group) -> bool:
         """The rows are others than before. Of stored expressions only the version can tell."""
@@ -119,7 +132,7 @@ class SystemRows:
             named |= {Object(Class.TYPE, oid) for oid in changes.keys(*_TYPE_NAMES)}
             named |= {Object(Class.PROC, oid) for oid in changes.keys("functions")}
             outdated = {view for view in known if not named.isdisjoint(self._reads[view])}
-        outdated |= changes.keys("rules")
+        outdated |= changes.keys("rules") | self.unread
         return [oid for oid in outdated if oid >= FIRST_NORMAL_OBJECT_ID and kinds.get(oid) and _is_view(kinds[oid])]
 
     def missing_modifiers(self, changes: Changes) -> list[tuple[int, int]]:
@@ -169,8 +182,7 @@ class SystemRows:
         self._forget_code(changes)
         self.horizon = changes.horizon
         self.states = changes.states
-        self.builtin |= changes.builtin
-        self._versions |= changes.versions
+        self.recent |= changes.recent
         for name, groups in changes.rows.items():
             rows = self.rows[name]
             for key, group in groups.items():
@@ -181,7 +193,8 @@ class SystemRows:
         self.edges |= changes.edges
         self.trees |= changes.trees
         self.modifiers |= changes.modifiers
-        for view in [view for view in self.definitions if view not in self.rows["relations"]]:
+        self.unread = changes.unread
+        for view in [view for view in self.definitions if view not in self.rows["relations"] or view in self.unread]:
             del self.definitions[view], self._reads[view]
         self.definitions |= changes.definitions
         for view in changes.definitions.keys() | (changes.keys("rules") & self.definitions.keys()):
@@ -204,6 +217,10 @@ class SystemRows:
             if tree is not None:
                 found |= {Object(Class.RELATION, oid) for oid in tree["relations"]}
         return frozenset(found)
+
+
+def _builtin(key: int) -> bool:
+    return key < FIRST_NORMAL_OBJECT_ID
 
 
 def _is_view(group: Group) -> bool:

@@ -175,6 +175,40 @@ async def test_a_locked_catalog_is_waited_for_in_vain(database: Database, catalo
     assert (await catalogs.reload(database.name)).relation("pg_catalog", "pg_class") is not None
 
 
+async def test_what_somebody_has_locked_is_read_later(database: Database, catalogs: Catalogs) -> None:
+    """Only the text of a view depends on a lock, and nobody waits for it."""
+    database.execute("CREATE TABLE t (id int); CREATE VIEW v AS SELECT id FROM t; CREATE VIEW w AS SELECT 1 AS one")
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("LOCK t IN ACCESS EXCLUSIVE MODE")
+        started = time.monotonic()
+        catalog = await catalogs.reload(database.name)
+        assert time.monotonic() - started < 5
+        views = [catalog.relation("public", name) for name in "vw"]
+        assert [view.definition for view in views if view is not None] == ["", " SELECT 1 AS one;"]
+    view = (await catalogs.reload(database.name)).relation("public", "v")
+    assert view is not None
+    assert view.definition == " SELECT id\n   FROM public.t;"
+
+
+async def test_reading_while_others_come_and_go(database: Database, catalogs: Catalogs) -> None:
+    """What is dropped while it is read disturbs nobody."""
+    await catalogs.reload(database.name)
+    until = time.monotonic() + 2
+
+    def come_and_go() -> None:
+        with database.connect() as connection:
+            while time.monotonic() < until:
+                connection.execute("CREATE TABLE t (id int)")
+                connection.execute("CREATE VIEW v AS SELECT id FROM t")
+                connection.execute("DROP VIEW v")
+                connection.execute("DROP TABLE t")
+
+    others = asyncio.create_task(asyncio.to_thread(come_and_go))
+    while not others.done():
+        await catalogs.reload(database.name)
+    await others
+
+
 async def test_an_old_catalog_is_not_given_out(
     database: Database, catalogs: Catalogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
