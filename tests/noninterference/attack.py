@@ -1,4 +1,4 @@
-"""Named attempts as readable data, and how one is carried out.
+"""Named attempts to read what is hidden, as readable data, and how one is carried out.
 
 ``attacks/*.yaml`` holds groups of names. Under a name stands a statement, a list of them that is sent on a connection
 of its own, or a mapping:
@@ -15,11 +15,13 @@ of its own, or a mapping:
 ``xfail``      a known leak, and why
 ``purpose``    of the session; default ``marketing``
 =============  =======================================================================================================
+
+A mapping with ``sequence`` is something else: statements that change the databases, see ``sequence.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,8 @@ MODES: tuple[Mode, ...] = ("simple", "text", "binary")
 Step = dict[str, Any]
 """One of ``query``: SQL · ``parse``: [statement, SQL, type OIDs…] · ``bind``: [portal, statement, [parameters],
 results] · ``describe``: [S or P, name] · ``execute``: [portal, rows] · ``close``: [S or P, name] · ``flush`` ·
-``sync``. What stands between two of ``query`` and ``sync`` goes out in one piece. A parameter ``{hex: …}`` is sent in
-binary format."""
+``sync`` · ``copy``: data (CopyData) · ``done`` (CopyDone) · ``fail`` (CopyFail). What stands between two of ``query``
+and ``sync`` goes out in one piece. A parameter ``{hex: …}`` is sent in binary format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +74,23 @@ class Attack:
 
 def attacks() -> list[Attack]:
     """Every named attempt."""
-    return [attack for file in sorted((HERE / "attacks").glob("*.yaml")) for attack in _read(file)]
+    return [_attack(*entry) for entry in entries() if "sequence" not in entry[2]]
 
 
-def _read(file: Path) -> Iterator[Attack]:
-    groups: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text("utf-8"))
-    for group, members in groups.items():
-        for name, written in members.items():
-            entry = written if isinstance(written, dict) else {"sql": written}
-            sql = entry.pop("sql", ())
-            steps = tuple(step if isinstance(step, dict) else {step: None} for step in entry.pop("protocol", ()))
-            alone = bool(steps) or not isinstance(sql, str)
-            yield Attack(group, name, (sql,) if isinstance(sql, str) else tuple(sql), steps, alone, **entry)
+def entries() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Everything in ``attacks/*.yaml``: group, name, and what stands there as a mapping."""
+    for file in sorted((HERE / "attacks").glob("*.yaml")):
+        groups: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text("utf-8"))
+        for group, members in groups.items():
+            for name, written in members.items():
+                yield group, name, dict(written) if isinstance(written, dict) else {"sql": written}
+
+
+def _attack(group: str, name: str, entry: dict[str, Any]) -> Attack:
+    sql = entry.pop("sql", ())
+    steps = tuple(step if isinstance(step, dict) else {step: None} for step in entry.pop("protocol", ()))
+    alone = bool(steps) or not isinstance(sql, str)
+    return Attack(group, name, (sql,) if isinstance(sql, str) else tuple(sql), steps, alone, **entry)
 
 
 def carry_out(connection: Connection, attack: Attack, mode: Mode) -> list[Answer]:
@@ -91,7 +98,7 @@ def carry_out(connection: Connection, attack: Attack, mode: Mode) -> list[Answer
     found: list[Answer] = []
     try:
         if attack.steps:
-            found += _converse(connection, attack.steps)
+            found += converse(connection, attack.steps)
         elif attack.alone:
             found += (send(connection, sql, mode) for sql in attack.statements)
         else:
@@ -112,37 +119,35 @@ def send(connection: Connection, sql: str, mode: Mode) -> Answer:
     return connection.ask(wire.extended(sql, wire.BINARY if mode == "binary" else wire.TEXT))
 
 
-def _converse(connection: Connection, steps: tuple[Step, ...]) -> Iterator[Answer]:
+def converse(connection: Connection, steps: Iterable[Step]) -> Iterator[Answer]:
+    """The messages of the extended protocol, one answer for each ``query`` and ``sync``."""
     pending = b""
     for step in steps:
         ((kind, arguments),) = step.items()
-        pending += _message(kind, arguments)
+        pending += _MESSAGES[kind](arguments)
         if kind in ("query", "sync"):
             yield connection.ask(pending)
             pending = b""
 
 
-def _message(kind: str, arguments: Any) -> bytes:
-    match kind:
-        case "query":
-            return wire.query(arguments)
-        case "parse":
-            return wire.parse(arguments[0], arguments[1], arguments[2:])
-        case "bind":
-            portal, statement, *rest = arguments
-            values = [bytes.fromhex(v["hex"]) if isinstance(v, dict) else v for v in (rest[0] if rest else ())]
-            return wire.bind(portal, statement, values, wire.BINARY if rest[1:] == ["binary"] else wire.TEXT)
-        case "describe":
-            return wire.describe(*arguments)
-        case "execute":
-            return wire.execute(*arguments)
-        case "close":
-            return wire.close(*arguments)
-        case "flush":
-            return wire.FLUSH
-        case "sync":
-            return wire.SYNC
-    raise ValueError(kind)
+def _bind(portal: str, statement: str, given: Iterable[Any] = (), results: str = "text") -> bytes:
+    values = [bytes.fromhex(value["hex"]) if isinstance(value, dict) else value for value in given]
+    return wire.bind(portal, statement, values, wire.BINARY if results == "binary" else wire.TEXT)
+
+
+_MESSAGES: dict[str, Callable[[Any], bytes]] = {
+    "query": wire.query,
+    "parse": lambda named: wire.parse(named[0], named[1], named[2:]),
+    "bind": lambda bound: _bind(*bound),
+    "describe": lambda named: wire.describe(*named),
+    "execute": lambda named: wire.execute(*named),
+    "close": lambda named: wire.close(*named),
+    "copy": lambda rows: wire.message(b"d", rows.encode()),
+    "done": lambda _: wire.message(b"c"),
+    "fail": lambda _: wire.message(b"f", wire.text("no more")),
+    "flush": lambda _: wire.FLUSH,
+    "sync": lambda _: wire.SYNC,
+}
 
 
 class Sessions:

@@ -194,11 +194,23 @@ class Connection:
         self._socket.sendall(struct.pack("!i", len(body) + 4) + body)
         self.greeting = self._receive(1)
 
-    def ask(self, data: bytes, ready: int = 1) -> Answer:
-        """Sends ``data`` and reads up to the ``ready``-th ReadyForQuery. Raises Closed; refuses to COPY anything in."""
-        self._socket.sendall(data)
+    def ask(self, data: bytes, ready: int = 1, rows: bytes | None = None) -> Answer:
+        """Sends ``data`` and reads up to the ``ready``-th ReadyForQuery. Raises Closed.
+
+        ``rows`` are copied in where the server asks for some; without them it is told that there are none.
+        """
+        self.send(data)
+        copied = message(b"f", text("nothing to copy")) if rows is None else message(b"d", rows) + message(b"c")
         # A Sync that comes while the server waits for rows is lost on it (protocol section 54.2.6).
-        return self._receive(ready, again=SYNC if data.endswith(SYNC) else b"")
+        return self._receive(ready, copied + (SYNC if data.endswith(SYNC) else b""))
+
+    def send(self, data: bytes) -> None:
+        """For what is answered later; see :meth:`answer`."""
+        self._socket.sendall(data)
+
+    def answer(self) -> Answer:
+        """What comes up to the next ReadyForQuery."""
+        return self._receive(1)
 
     def query(self, sql: str) -> Answer:
         return self.ask(query(sql))
@@ -212,12 +224,12 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _receive(self, ready: int, again: bytes = b"") -> Answer:
+    def _receive(self, ready: int, copied: bytes = b"") -> Answer:
         messages: list[Message] = []
         while ready:
             kind, body = self._message(messages)
             if kind == "G":
-                self._socket.sendall(message(b"f", text("nothing to copy")) + again)
+                self._socket.sendall(copied)
             elif kind == "Z":
                 ready -= 1
             elif kind in ("S", "K", "R"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg
+import yaml
 
 from proxy.demo.postgres import EmbeddedPostgres
 from tests.fix_proxy import Proxy
@@ -16,7 +17,8 @@ from tests.noninterference.conversation import Connection
 
 HERE = Path(__file__).parent
 POLICY = HERE / "policy.yaml"
-ROLES = ("analyst", "auditor", "director", "billing_app", "maker")
+ROLES: tuple[str, ...] = tuple(yaml.safe_load(POLICY.read_text("utf-8"))["roles"])
+"""All that the policy names."""
 SEARCH_PATH = "public, clinic"
 
 # All that PostgreSQL itself can give to somebody who is no superuser: what stops these roles is consentry alone.
