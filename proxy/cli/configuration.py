@@ -68,6 +68,8 @@ class Configuration:
     statement_bytes: int
     message_bytes: int
     connections: int | None
+    connections_per_role: int | None
+    idle_timeout: timedelta | None
     verify: Literal["plan", "off"]
 
 
@@ -160,6 +162,8 @@ class _Reading:
             statement_bytes=values.limits.statement_bytes,
             message_bytes=values.limits.message_bytes,
             connections=values.limits.connections,
+            connections_per_role=values.limits.connections_per_role,
+            idle_timeout=values.limits.idle_timeout,
             verify=values.verify,
         )
 

@@ -72,9 +72,9 @@ class LimitKeys(Form):
     """The largest message."""
     connections: int | None = Field(default=None, ge=1)
     """How many clients at once."""
-    connections_per_role: Unavailable = None
+    connections_per_role: int | None = Field(default=None, ge=1)
     """How many clients of one role at once."""
-    idle_timeout: Unavailable = None
+    idle_timeout: Duration | None = None
     """How long a session may do nothing."""
     snapshot_age: Unavailable = None
     """How old the snapshot of a transaction may grow."""

@@ -95,6 +95,8 @@ async def _serve(configuration: Configuration, policies: PolicyInForce, journal:
             upstream=configuration.upstream.address,
             startup_timeout=configuration.startup_timeout.total_seconds(),
             connections=configuration.connections,
+            connections_per_role=configuration.connections_per_role,
+            idle_timeout=configuration.idle_timeout.total_seconds() if configuration.idle_timeout else None,
             limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),
         ),
         engine=engine,

@@ -71,7 +71,9 @@ class _Client(_Side):
         self._link.begin(transport)
 
     def data_received(self, data: bytes) -> None:
-        self._link.session.client_data(data)
+        link = self._link
+        link.active_at = link.clock()
+        link.session.client_data(data)
         self._link.flush()
 
     def eof_received(self) -> bool:
@@ -100,8 +102,10 @@ class _Upstream(_Side):
         self._link = link
 
     def data_received(self, data: bytes) -> None:
-        self._link.session.upstream_data(data)
-        self._link.flush()
+        link = self._link
+        link.active_at = link.clock()
+        link.session.upstream_data(data)
+        link.flush()
 
     def pause_writing(self) -> None:
         self.full = True
@@ -142,6 +146,10 @@ class Link:
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadline: asyncio.TimerHandle | None = None
+        self._idleness: asyncio.TimerHandle | None = None
+        self.clock = asyncio.get_running_loop().time
+        self.active_at = self.clock()
+        """When bytes last came from either side."""
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """The client's connection is there."""
@@ -151,6 +159,8 @@ class Link:
         if not self._opened(self):
             self.session.turn_away()
         self._deadline = asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
+        if self._options.idle_timeout is not None:
+            self._watch_idleness(self._options.idle_timeout)
 
     def flush(self) -> None:
         """Writes what the session wants written, does what it wants done, and reads whom it can go on with."""
@@ -189,8 +199,9 @@ class Link:
 
     def _end_if_over(self) -> None:
         if self.client.gone and not self._tasks and (self._upstream is None or self._upstream.gone):
-            if self._deadline is not None:
-                self._deadline.cancel()
+            for timer in (self._deadline, self._idleness):
+                if timer is not None:
+                    timer.cancel()
             if self._database is not None:
                 self._catalogs.release(self._database)
                 self._database = None
@@ -271,3 +282,15 @@ class Link:
         if not self.session.started:
             self.session.give_up()
             self.flush()
+
+    def _watch_idleness(self, timeout: float) -> None:
+        """Ends a session that does nothing for ``timeout`` seconds; comes back when that may be so."""
+        if self.session.ended:
+            return
+        left = self.active_at + timeout - self.clock()
+        if left <= 0 and self.session.started and self.session.idle:
+            self.session.idle_too_long()
+            self.flush()
+        else:
+            left = left if left > 0 else timeout / 10
+            self._idleness = asyncio.get_running_loop().call_later(left, self._watch_idleness, timeout)

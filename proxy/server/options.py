@@ -19,13 +19,15 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """``listen``: where clients connect (port 0 picks one). ``grace_seconds``: how long statements may go on when the
-    server drains. ``startup_timeout``: seconds a client has to log in. ``connections``: clients at most, None for any
-    number.
+    server drains. ``startup_timeout``: seconds a client has to log in. ``idle_timeout``: seconds that a session may do
+    nothing outside a transaction. ``connections``, ``connections_per_role``: clients at most. None: no limit.
     """
 
     listen: tuple[Address, ...]
     upstream: Address
     grace_seconds: float = 30.0
     startup_timeout: float = 60.0
+    idle_timeout: float | None = None
     connections: int | None = None
+    connections_per_role: int | None = None
     limits: MessageLimits = field(default_factory=MessageLimits)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.journal import Journal, SessionFacts
+from proxy.server.headcount import Headcount
 from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
 from proxy.server.plans import Plans
@@ -26,7 +27,8 @@ class Server:
     """A running proxy. Sessions share the engine, the journal, the policies and the catalogs, and nothing else.
 
     ``await start()``, then wait for whatever should end it, then ``await drain()``. An asyncio event loop of any kind
-    will do; uvloop's is the fast one. ``plans`` None: no plan is looked at.
+    will do; uvloop's is the fast one. ``plans`` None: no plan is looked at. ``headcount``: of all workers, where there
+    are others.
     """
 
     def __init__(
@@ -38,12 +40,21 @@ class Server:
         policies: PolicyHolder,
         catalogs: CatalogSource,
         plans: Plans | None = None,
+        headcount: Headcount | None = None,
     ) -> None:
         self._options = options
+        self._headcount = headcount or Headcount(options.connections, options.connections_per_role)
         self._catalogs = catalogs
         self._plans = plans
         self._surroundings = Surroundings(
-            engine, journal, policies, catalogs, options.limits, time.monotonic, witness=plans is not None
+            engine,
+            journal,
+            policies,
+            catalogs,
+            options.limits,
+            time.monotonic,
+            witness=plans is not None,
+            roles=self._headcount,
         )
         self._listeners: list[asyncio.Server] = []
         self._links: set[Link] = set()
@@ -130,11 +141,11 @@ class Server:
         self._links.add(link)
         if self._draining:
             link.session.drain()
-        limit = self._options.connections
-        return limit is None or len(self._links) <= limit
+        return self._headcount.connect()
 
     def _closed(self, link: Link) -> None:
         self._links.discard(link)
+        self._headcount.disconnect()
         if not self._links:
             self._all_closed.set()
 

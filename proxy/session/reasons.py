@@ -14,6 +14,8 @@ from proxy.errors import (
 
 CONNECTION_FAILURE: Final = "08006"
 INTERNAL_ERROR: Final = "XX000"
+TOO_MANY_CONNECTIONS: Final = "53300"
+IDLE_SESSION_TIMEOUT: Final = "57P05"
 UNDEFINED_TABLE: Final = "42P01"
 UNDEFINED_STATEMENT: Final = "26000"
 UNDEFINED_PORTAL: Final = "34000"
@@ -35,6 +37,15 @@ class SessionOver(Exception):
     @classmethod
     def shutdown(cls) -> SessionOver:
         return cls(ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+
+    @classmethod
+    def idle(cls) -> SessionOver:
+        return cls(IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout")
+
+
+def too_many_of_role(role: str) -> SessionOver:
+    """PostgreSQL's own words (InitializeSessionUserId)."""
+    return SessionOver(TOO_MANY_CONNECTIONS, f'too many connections for role "{role}"')
 
 
 class HiddenOrigin(Exception):

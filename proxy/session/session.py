@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.errors import ProtocolViolation
 from proxy.journal import Journal, SessionFacts
@@ -13,7 +13,7 @@ from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHold
 from proxy.session.dialogue import Dialogue
 from proxy.session.events import Clock, Events
 from proxy.session.outbox import Close, Fault, Outbox
-from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver
+from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
 from proxy.session.transaction import Transaction
@@ -24,6 +24,18 @@ from proxy.wire.upstream import UpstreamMessages
 
 MAX_BACKLOG: Final = 256 * 1024
 """Bytes of a client that wait behind a held message before its socket is no longer read."""
+
+
+class RoleCount(Protocol):
+    """How many sessions each role has, where that is limited."""
+
+    def enter(self, role: str) -> bool:
+        """A session of ``role`` begins; False if it may not."""
+        ...
+
+    def leave(self, role: str) -> None:
+        """One that was let in is over."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,7 @@ class Surroundings:
     clock: Clock
     witness: bool = False
     """Somebody answers CheckPlan."""
+    roles: RoleCount | None = None
 
 
 class Session:
@@ -63,6 +76,7 @@ class Session:
         self._connected = False
         self._client_gone = False
         self._draining = False
+        self._entered: str | None = None
 
     # --- what the owner asks ------------------------------------------------------------------------------------------
 
@@ -111,6 +125,10 @@ class Session:
     def give_up(self) -> None:
         """The client took too long to log in. PostgreSQL closes without a word, too."""
         self._guarded(lambda: self._end(None))
+
+    def idle_too_long(self) -> None:
+        """Nothing was asked for longer than a session may be idle (PostgreSQL's idle_session_timeout)."""
+        self._guarded(lambda: _fail(SessionOver.idle()))
 
     def turn_away(self) -> None:
         """There are as many sessions as there may be: refuse this one when it asks to log in."""
@@ -216,6 +234,7 @@ class Session:
         refusal = self._surroundings.engine.admit(dialogue.circumstances.context())
         if refusal is not None:
             raise SessionOver.refused(refusal)
+        self._enter(start.role)
         facts = self._events.facts
         facts.role, facts.database = start.role, start.database
         facts.application = start.parameters.get("application_name", "")
@@ -227,6 +246,13 @@ class Session:
         self.outbox.client.append(start.ready)
         self._requests.advance()
         self._leave_when_idle()
+
+    def _enter(self, role: str) -> None:
+        roles = self._surroundings.roles
+        if roles is not None:
+            if not roles.enter(role):
+                raise too_many_of_role(role)
+            self._entered = role
 
     def _catalog_read(self) -> None:
         if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_catalog:
@@ -263,6 +289,9 @@ class Session:
         if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
             self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
         self.outbox.commands.append(Close(sqlstate))
+        if self._entered is not None and self._surroundings.roles is not None:
+            self._surroundings.roles.leave(self._entered)
+            self._entered = None
         try:
             self._events.session_end(sqlstate)
         except Exception as error:  # the session is over; the log is all that is left

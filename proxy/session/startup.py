@@ -11,7 +11,7 @@ from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Protocol
 from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
 from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox
-from proxy.session.reasons import SessionOver, StateLost
+from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost
 from proxy.verdict import Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
@@ -119,7 +119,7 @@ class Startup:
                 FEATURE_NOT_SUPPORTED, f"unsupported frontend protocol {major}.{minor}: server supports 3.0"
             )
         if self.full:
-            raise SessionOver("53300", "sorry, too many clients already")
+            raise SessionOver(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
         self.parameters = startup.read_parameters(packet)
         judged = self._engine.check_startup(self.parameters, self._policy)
         if isinstance(judged, Refusal):

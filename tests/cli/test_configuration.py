@@ -156,8 +156,6 @@ UNAVAILABLE = {
     "mode: observe": "mode",
     "audit: {durability: strict}": "audit.durability",
     "audit: {sinks: [a, b]}": "audit.sinks",
-    "limits: {connections_per_role: 9}": "limits.connections_per_role",
-    "limits: {idle_timeout: 1 hour}": "limits.idle_timeout",
     "limits: {snapshot_age: 1 hour}": "limits.snapshot_age",
 }
 

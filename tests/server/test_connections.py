@@ -136,6 +136,37 @@ def test_as_many_connections_as_there_may_be(
         assert "D 1" in client.query("SELECT 1")
 
 
+def test_as_many_connections_of_one_role_as_there_may_be(
+    start_server: Callable[..., RunningServer], module_database: Database
+) -> None:
+    module_database.execute("CREATE ROLE other LOGIN")
+    server = start_server(connections_per_role=1)
+    dsn = module_database.through("127.0.0.1", server.port)
+    with connect(server, module_database) as client:
+        with pytest.raises(psycopg.OperationalError, match='too many connections for role "postgres"') as refused:
+            psycopg.connect(dsn)
+        assert "FATAL" in str(refused.value)
+        psycopg.connect(module_database.through("127.0.0.1", server.port, "other")).close()
+        assert "D 1" in client.query("SELECT 1")
+    wait_until(lambda: server.server.connections == 0)
+    psycopg.connect(dsn).close()
+
+
+def test_a_session_that_does_nothing(start_server: Callable[..., RunningServer], module_database: Database) -> None:
+    server = start_server(idle_timeout=0.3)
+    with connect(server, module_database) as idle, connect(server, module_database) as busy:
+        busy.query("BEGIN")
+        assert idle.read_until_ready() == [
+            "E FATAL 57P05 terminating connection due to idle-session timeout",
+            "closed",
+        ]
+        assert "D " in busy.query("SELECT pg_sleep(0.6)")
+        time.sleep(0.5)
+        assert busy.query("COMMIT") == ["C COMMIT", "Z I"]
+        assert busy.read() == "E FATAL 57P05 terminating connection due to idle-session timeout"
+    assert ("session_end", "57P05") in server.journal.events
+
+
 def test_no_upstream(start_server: Callable[..., RunningServer], module_database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
