@@ -218,6 +218,19 @@ class ColumnUse:
 
 
 @dataclass(frozen=True, slots=True)
+class DeferredCheck:
+    """A check of rows that is left to the transaction's commit, as a deferred constraint is.
+
+    ``sql`` is one SELECT over the rows that were left to it (none is no failure). It fails with ``<secret>:<id>`` in
+    its error where one of them does not meet its conditions, and then ``refusal`` is what the client is told.
+    """
+
+    id: str
+    sql: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
 class StatementVerdict:
     """One statement of a text. ``tag`` is its kind (``SELECT``). ``normalized`` has ``?`` for every literal and no
     comments; ``fingerprint`` names its shape. ``purpose`` is the purpose in force for it, None if none.
@@ -238,6 +251,12 @@ class StatementVerdict:
     """It runs only because the role has ``code: true``: nobody judged what it does."""
     raw_origins: Origins = frozenset()
     """The classified columns that a result may name as where a column of it comes from: those shown as they are."""
+    checked: Literal["", "rows", "column"] = ""
+    """The text's RETURNING carries a check of the rows written. ``rows``: the client asked for no result, so its
+    description and rows are dropped and no row limit applies. ``column``: the last column of the result is the check's
+    and is cut off."""
+    deferred: tuple[DeferredCheck, ...] = ()
+    """What must hold when the transaction commits, if this completes. Only in a text to be run within a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +326,10 @@ class Verdict:
     """A part of names in ``text`` that no client may learn."""
     plan: PlanCheck | None = field(default=None, compare=False)
     """None where no plan could tell anything."""
+    checks: tuple[Refusal, ...] = ()
+    """What an upstream error that holds ``<secret>:<n>`` means: the refusal number n (from 0)."""
+    within_block: Verdict | None = None
+    """What to run instead while the session is in an explicit transaction block; None: the same."""
 
     def hidden_origins(self, index: int, origins: Origins) -> Origins:
         """Those of ``origins`` that a result of the text's statement number ``index`` must not come from."""
