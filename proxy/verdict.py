@@ -7,7 +7,7 @@ The engine makes a :class:`Verdict` for one (text, :class:`Context`); the sessio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from proxy.catalog.model import Catalog, Relation
@@ -163,6 +163,17 @@ class Context:
     """What the upstream has under the name, where that is another text than the client's."""
 
 
+@dataclass(frozen=True, slots=True)
+class TypesVerdict:
+    """What to do with a Parse that declares these types of parameters: a Bind runs their input functions.
+
+    ``unknown``: the refusal is due to types that the catalog does not show; a newer one may.
+    """
+
+    refusal: Refusal | None = None
+    unknown: bool = False
+
+
 class Decisions(Protocol):
     """The verdicts for one context. ``known`` is the hot path: one look-up by the client's exact bytes.
 
@@ -173,6 +184,10 @@ class Decisions(Protocol):
     known: dict[bytes, Verdict]
 
     def authorize(self, query: bytes) -> Verdict: ...
+
+    def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
+        """May values be converted to these types (none of them PostgreSQL's own)? Remembered."""
+        ...
 
 
 class Engine(Protocol):
@@ -349,6 +364,11 @@ class Verdict:
     def has_effects(self) -> bool:
         """Some statement changes the session's state when it completes."""
         return any(statement.effects for statement in self.statements)
+
+    def rejected(self, refusal: Refusal) -> Verdict:
+        """The same text refused after all."""
+        statements = tuple(replace(statement, kind="reject") for statement in self.statements)
+        return replace(self, statements=statements, refusal=refusal)
 
     def client_position(self, position: int) -> int:
         """A character position (from 1) of ``text`` as a position of the client's text; inside an edit, its start."""

@@ -17,7 +17,7 @@ from proxy.engine.aliases import TOKEN
 from proxy.engine.grounds import Grounds
 from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
-from proxy.engine.refusals import with_contact
+from proxy.engine.refusals import unknown_types, untrusted_types, with_contact
 from proxy.engine.session_state import SessionState
 from proxy.engine.startup import check_startup
 from proxy.engine.template import Template, template_of
@@ -28,9 +28,11 @@ from proxy.policy.model import Policy
 from proxy.sql.facts import Facts, facts
 from proxy.sql.normalize import fingerprint
 from proxy.sql.shape import Shape, shape_of
-from proxy.verdict import Context, StatementVerdict, Verdict
+from proxy.verdict import Context, StatementVerdict, TypesVerdict, Verdict
 
 _CONTEXTS: Final = 1024
+_TYPES: Final = 1024
+"""Remembered combinations of parameter types for one context."""
 _LONGEST: Final = 64 * 1024
 """Bytes. Longer texts are decided each time: what is that long is rarely sent twice."""
 _VERDICT_BYTES: Final = 16 * 1024 * 1024
@@ -54,6 +56,16 @@ class ContextDecisions:
         self._valid_until: datetime | None = None
         self.known: dict[bytes, Verdict] = {}
         self._templates: dict[bytes, Template] = {}
+        self._types: dict[tuple[int, ...], TypesVerdict] = {}
+
+    def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
+        """See :meth:`proxy.verdict.Decisions.parameter_types`."""
+        found = self._types.get(oids)
+        if found is None:
+            found = self._engine.decide_types(oids, self._state)
+            if len(self._types) < _TYPES:
+                self._types[oids] = found
+        return found
 
     def authorize(self, query: bytes) -> Verdict:
         """Decides and remembers. Never raises: an error while deciding is a refusal."""
@@ -212,6 +224,18 @@ class ConsentEngine:
                     hint="This is a defect: the log of consentry tells where. Written more plainly it may pass.",
                 ),
             )
+
+    def decide_types(self, oids: tuple[int, ...], state: SessionState) -> TypesVerdict:
+        """One judgement of parameter types, made anew."""
+        if state.role is not None and state.role.code:
+            return TypesVerdict()
+        _, trust = self._protected(state.context)
+        names, unknown = trust.parameters(oids)
+        if names:
+            return TypesVerdict(with_contact(untrusted_types(names), state.policy))
+        if unknown:
+            return TypesVerdict(with_contact(unknown_types(unknown), state.policy), unknown=True)
+        return TypesVerdict()
 
     def _facts_of(self, query: bytes) -> tuple[Facts, ...]:
         found = self._facts.get(query)

@@ -53,6 +53,27 @@ def unsupported(message: str, *, detail: str = "", way_out: str = "", position: 
     )
 
 
+def untrusted_types(names: list[str]) -> Refusal:
+    """42501: a Bind would convert a parameter to a type by code that is not trusted."""
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        f"consentry: the conversion to {', '.join(names)} is not trusted",
+        detail="A parameter is declared to be of that type. Converting to it runs code that could read or show personal"
+        " information as it is stored.",
+        hint="Name the function in functions.trusted of the policy.",
+    )
+
+
+def unknown_types(oids: list[int]) -> Refusal:
+    """42501: a parameter is of a type that only this session sees, if anybody does."""
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        "consentry: a parameter is declared to be of a type that cannot be judged",
+        detail=f"There is no committed type that is not temporary with OID {', '.join(map(str, oids))}.",
+        hint="COMMIT what makes the type first, or leave the parameter's type open (0).",
+    )
+
+
 def undefined_relation(schema: str | None, name: str, position: int) -> Refused:
     """42P01 in PostgreSQL's own words (parse_relation.c, parserOpenTable)."""
     full = f"{schema}.{name}" if schema else name

@@ -122,7 +122,8 @@ class Trust:
         self._type_names = {
             one.oid: f"{one.schema}.{one.name}" for one in own if one.kind != "d" and self.oids(one.functions)
         }
-        self._rows = _ANY_ROW | {one.oid for one in own}
+        self._own_types = {one.oid: one for one in own}
+        self._rows = _ANY_ROW | self._own_types.keys()
         of_own_types = frozenset(function for one in own for function in one.functions)
         self.casts = self.oids(catalog.implicit_casts - of_own_types)
         """Untrusted functions of casts between PostgreSQL's own types: they may stand anywhere, unwritten."""
@@ -197,6 +198,17 @@ class Trust:
     def types(self, names: Iterable[QualifiedName], path: tuple[str, ...]) -> list[str]:
         """Types among those that ``names`` may mean whose conversions or checks run untrusted code."""
         return _visible(names, path, self._types)
+
+    def parameters(self, oids: Iterable[int]) -> tuple[list[str], list[int]]:
+        """Of types by OID: those whose conversions or checks run untrusted code, and those that nobody here knows."""
+        refused, unknown = set(), set()
+        for oid in oids:
+            found = self._own_types.get(oid)
+            if found is None:
+                unknown.add(oid)
+            elif self.oids(found.functions):
+                refused.add(f"{found.schema}.{found.name}")
+        return sorted(refused), sorted(unknown)
 
     def _untrusted(
         self, index: Mapping[str, tuple[Operator, ...]] | Mapping[str, tuple[Type, ...]]

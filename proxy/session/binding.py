@@ -54,12 +54,17 @@ class Binding:
             return None
         if statement is None:
             return self._missing_statement(names.statement)
+        judged = dialogue.judged_types(statement.own_types) if statement.own_types else None
+        if isinstance(judged, Unsettled):
+            return None
         types = b"" if statement.types is None else statement.types[2:]
         verdict = dialogue.planned(statement.text, dialogue.circumstances.decide(statement.text), types)
         if verdict is None:
             return None
         if verdict.refusal is not None:
             return self._refused_bind(verdict, verdict.refusal)
+        if judged is not None:
+            return self._refused_bind(verdict.rejected(judged), judged)
         bound = Bound(names.statement, Reply(frontend.BIND, verdict))
         outdated = dialogue.outdated(statement)
         bound.before += self.close_discarded(statement)

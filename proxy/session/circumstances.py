@@ -11,7 +11,7 @@ from proxy.policy.model import Policy
 from proxy.session.naming import Naming, Shadows
 from proxy.session.reasons import DECIDING_FAILED, not_utf8
 from proxy.session.transaction import Transaction
-from proxy.verdict import Context, Decisions, Engine, Origins, Verdict
+from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
 
 EXECUTE: Final = b"execute"
 LIST: Final = b"pg_prepared_statements"
@@ -87,13 +87,7 @@ class Circumstances:
     def decide(self, text: bytes) -> Verdict:
         """The verdict on exactly this text, now."""
         try:
-            decisions = self._decisions
-            if (
-                decisions is None
-                or self._policies.policy is not self.policy
-                or self._current(self._database) is not self.catalog
-            ):
-                decisions = self._renew()
+            decisions = self._present()
             verdict = decisions.known.get(text)
             if verdict is None:
                 verdict = self._first_seen(decisions, text)
@@ -103,6 +97,14 @@ class Circumstances:
             self._fault(error)
             return refused(text, DECIDING_FAILED)
         return verdict
+
+    def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
+        """May values be converted to these types, now?"""
+        try:
+            return self._present().parameter_types(oids)
+        except Exception as error:  # whatever it is, it must refuse the statement
+            self._fault(error)
+            return TypesVerdict(DECIDING_FAILED)
 
     def renamed(self, text: bytes, then: Naming) -> bool:
         """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""
@@ -139,6 +141,16 @@ class Circumstances:
             prepared={} if prepared is None else prepared.texts,
             prepared_sent={} if prepared is None else prepared.sent,
         )
+
+    def _present(self) -> Decisions:
+        decisions = self._decisions
+        if (
+            decisions is None
+            or self._policies.policy is not self.policy
+            or self._current(self._database) is not self.catalog
+        ):
+            return self._renew()
+        return decisions
 
     def _renew(self) -> Decisions:
         self.policy = self._policies.policy

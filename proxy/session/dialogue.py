@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
-from proxy.session.names import NAME_BYTES, Names
+from proxy.session.names import NAME_BYTES, Names, Unsettled
 from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox
 from proxy.session.reasons import AUDIT_FAILED, unexplained
 from proxy.session.replies import Replies
@@ -27,7 +27,7 @@ class Dialogue:
 
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
-    ``awaiting_plan``: one does.
+    ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
     """
 
     outbox: Outbox
@@ -46,6 +46,7 @@ class Dialogue:
     awaiting_catalog: bool = False
     awaiting_plan: CheckPlan | None = None
     plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
+    types_sought: tuple[int, ...] = ()
     terminated: bool = False
     upstream_ending: str | None = None
 
@@ -96,8 +97,18 @@ class Dialogue:
         if not found:
             return verdict
         self.events.alarm("plan", found, None)
-        rejected = tuple(replace(statement, kind="reject") for statement in verdict.statements)
-        return replace(verdict, statements=rejected, refusal=unexplained(found))
+        return verdict.rejected(unexplained(found))
+
+    def judged_types(self, oids: tuple[int, ...]) -> Refusal | Unsettled | None:
+        """Why parameters may not be of these types; UNSETTLED until a catalog that may show them has been read."""
+        judged = self.circumstances.parameter_types(oids)
+        if judged.unknown and self.types_sought != oids:
+            self.types_sought = oids
+            self.awaiting_catalog = True
+            self.outbox.commands.append(LoadCatalog(self.database, anew=True))
+            return Unsettled.UNSETTLED
+        self.types_sought = ()
+        return judged.refusal
 
     def plan_checked(self, found: tuple[str, ...]) -> None:
         """The plan that was awaited scans ``found`` in a way that was not decided."""

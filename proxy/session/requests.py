@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import ProtocolViolation, Refusal
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
+from proxy.session.names import Unsettled
 from proxy.session.reasons import FETCHED_BY_SQL, FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement
@@ -176,9 +178,16 @@ class Requests:
         if verdict.refusal is not None and verdict.permanent:
             self._refuse_parse(name, types, verdict, verdict.refusal)
             return True
+        own_types = tuple(oid for oid in frontend.read_types(types) if oid >= FIRST_NORMAL_OBJECT_ID)
+        judged = dialogue.judged_types(own_types) if own_types else None
+        if isinstance(judged, Unsettled):
+            return False
+        if judged is not None:
+            self._refuse_parse(name, types, verdict.rejected(judged), judged)
+            return True
         # Refused for now only: the client may describe its own text, which runs nothing, and ask again at Bind.
         sent = verdict if verdict.refusal is None else None
-        statement = Statement(text, types, dialogue.circumstances.naming, sent)
+        statement = Statement(text, types, dialogue.circumstances.naming, sent, own_types=own_types)
         if not name:
             self._release_unnamed()
         change = dialogue.statements.change(name, statement, dialogue.segment)

@@ -29,6 +29,7 @@ class Statement:
     where it has the client's although that is refused for now, and where nobody decided on it (SQL PREPARE).
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
+    ``own_types``: those of them that PostgreSQL did not bring.
     ``naming``: the names that there were when the upstream read it. ``stale``: what it has under the client's name
     means other relations than the text does now. ``discarded``: variants of which the same is true.
     """
@@ -40,6 +41,7 @@ class Statement:
     stale: bool = False
     variants: dict[bytes, Variant] = field(default_factory=dict)
     discarded: list[bytes] = field(default_factory=list)
+    own_types: tuple[int, ...] = ()
 
     @property
     def sent(self) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from struct import Struct, unpack_from
 from typing import Final, NamedTuple
 
 from proxy.errors import ProtocolViolation
@@ -114,6 +114,11 @@ def read_parse(whole: bytes) -> Parse:
     if len(types) < 2 or len(types) != 2 + 4 * _INT16.unpack_from(types)[0]:
         raise ProtocolViolation("invalid message format")
     return Parse(name, text, types)
+
+
+def read_types(types: bytes) -> tuple[int, ...]:
+    """The OIDs that a Parse declares, 0 for what is to be inferred."""
+    return unpack_from(f"!{(len(types) - 2) // 4}I", types, 2)
 
 
 def read_bind(head: bytes) -> Bind:

@@ -34,6 +34,7 @@ from proxy.verdict import (
     Savepoint,
     SetSetting,
     StatementVerdict,
+    TypesVerdict,
     Verdict,
 )
 
@@ -125,6 +126,9 @@ class Rules:
     def authorize(self, query: bytes) -> Verdict:
         self.known[query] = verdict = self._judge(query)
         return verdict
+
+    def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
+        return TypesVerdict(Refusal("42501", f"consentry: unknown types {oids}"), unknown=True)
 
     def _judge(self, query: bytes) -> Verdict:
         text = query.decode()
