@@ -52,6 +52,8 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         statement_bytes=16 << 20,
         message_bytes=1 << 30,
         connections=None,
+        connections_per_role=None,
+        idle_timeout=None,
         verify="plan",
     )
 
