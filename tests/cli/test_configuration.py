@@ -68,7 +68,9 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         mode: enforce
         workers: 1
         audit: {sinks: [log/audit.jsonl], key: audit.key}
-        limits: {startup_timeout: 5 seconds, statement_bytes: 1048576, message_bytes: 2097152, connections: 50}
+        limits:
+          {startup_timeout: 5 seconds, statement_bytes: 1048576, message_bytes: 2097152,
+           connections: 50, connections_per_role: 9, idle_timeout: 1 hour}
         catalog: {dsn: postgresql://owner@db/crm, refresh: 2 minutes}
         verify: off
         hash_key: hash.key
@@ -86,6 +88,8 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         statement_bytes=1 << 20,
         message_bytes=2 << 20,
         connections=50,
+        connections_per_role=9,
+        idle_timeout=timedelta(hours=1),
         verify="off",
     )
 
