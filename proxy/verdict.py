@@ -309,6 +309,12 @@ class PlanCheck(Protocol):
         ...
 
 
+Splice = tuple[int, int, str, tuple[tuple[int, int, int], ...]]
+"""An edit: bytes ``start`` to ``end`` of the client's text become a replacement. Last come the client's literals that
+it repeats: (offset in it, characters, byte offset of the literal in the client's text).
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What to do with a text. Equal verdicts for equal (text, context).
@@ -328,8 +334,8 @@ class Verdict:
     secured: bool = False
     """Something of it runs over secured relations: errors and notices are told without what may quote base rows."""
 
-    splices: tuple[tuple[int, int, str], ...] = ()
-    """The edits as they were made: (start, end, replacement) in bytes of the client's text."""
+    splices: tuple[Splice, ...] = ()
+    """The edits as they were made."""
     literals_are_data: bool = False
     """No literal of the text had a say in the verdict, beside those of ``subject_places``."""
     subject_places: tuple[tuple[str, int], ...] = ()

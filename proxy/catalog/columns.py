@@ -118,6 +118,12 @@ def keys(rows: SystemRows, relation: int) -> tuple[tuple[str, ...], ...]:
     return tuple(names(rows, relation, row["numbers"]) for row in rows.group("indexes", relation) if row["is_key"])
 
 
+def indexed(rows: SystemRows, relation: int) -> frozenset[str]:
+    """The columns that an index over all rows begins with."""
+    numbers = (row["numbers"][:1] for row in rows.group("indexes", relation) if row["is_whole"])
+    return frozenset(name for first in numbers if first[0] > 0 for name in names(rows, relation, first))
+
+
 def partition_key(rows: SystemRows, relation: int) -> tuple[str, ...]:
     """The columns by which rows go to partitions, those in expressions too; '' for each expression."""
     row = rows.row("partitioned", relation)

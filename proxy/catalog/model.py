@@ -78,9 +78,9 @@ class ReferencedBy:
 class Relation:
     """A table (r), partitioned table (p), view (v), materialized view (m), foreign table (f), sequence (S), TOAST (t),
     composite type (c), index (i, I). ``unique_keys``: columns of each valid, immediate, unconditional unique index over
-    plain columns. ``partition_key``: its columns, '' for an expression. ``reach``: by kind of access, already closed
-    over. ``sources``: the relations that a materialized view was computed from, at any depth; reading it reads a copy,
-    so they are no part of its reach.
+    plain columns; ``indexed``: columns that an index over all rows begins with. ``partition_key``: its columns, '' for
+    an expression. ``reach``: by kind of access, already closed over. ``sources``: the relations that a materialized
+    view was computed from, at any depth; reading it reads a copy, so they are no part of its reach.
     """
 
     oid: int
@@ -95,6 +95,7 @@ class Relation:
     temporary: bool = False
     extension: str | None = None
     unique_keys: tuple[tuple[str, ...], ...] = ()
+    indexed: frozenset[str] = frozenset()
     reach: Mapping[Access, Reach] = field(default_factory=dict)
     sources: frozenset[int] = frozenset()
     referenced_by: tuple[ReferencedBy, ...] = ()

@@ -148,7 +148,8 @@ _SOURCES = (
     Source("indexes", "pg_index", "indrelid",
            "indexrelid AS oid, indclass::pg_catalog.oid[] AS classes, "
            "(indkey::pg_catalog.int2[])[0:indnkeyatts - 1] AS numbers, "
-           "indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AS is_key",
+           "indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AS is_key, "
+           "indisvalid AND indpred IS NULL AS is_whole",
            order="indrelid, NOT indisprimary, indexrelid", of_relations=True, code=Class.RELATION),
     Source("partitioned", "pg_partitioned_table", "partrelid",
            "partrelid AS oid, partclass::pg_catalog.oid[] AS classes, "

@@ -127,6 +127,7 @@ class Relations:
             temporary=False,
             extension=self._extensions.get(Object(Class.RELATION, oid)),
             unique_keys=of_columns.keys(self._rows, oid),
+            indexed=of_columns.indexed(self._rows, oid),
             reach=reach,
             sources=sources,
             referenced_by=tuple(self._reference(key, oid) for key in hung.referenced_by) if hung else (),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.classification import family
 from proxy.engine.closed_world import check_telling, has_node
+from proxy.engine.implied import Asked, settle, worth_asking
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.secured import Shape, Sight, Viewer, fragment, unrestricted
@@ -18,6 +19,7 @@ from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.columns import ColumnNeeds
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
+from proxy.sql.predicates import comparisons
 from proxy.sql.quote import qualified
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column
@@ -162,14 +164,20 @@ class Reference:
             sample=splicer.sample(self.name),
             system=tuple(sorted(self.asked.system - {column.name for column in self.relation.columns})),
             lockable=has_node(self.facts, "LockingClause"),
+            comparisons=worth_asking(self.where, self.relation, self.sight.decisions, catalog),
         )
-        text = fragment(viewer, catalog, self.sight, self.needed, shape)
+        text, copies = settle(fragment(viewer, catalog, self.sight, self.needed, shape), self.facts.query)
         return [
-            splicer.relation(self.name, text),
+            splicer.relation(self.name, text, copies),
             *(splicer.unqualified(reference) for reference in self.asked.qualified),
             *(self._whole_row(splicer, item, reference) for item, reference in self._rows),
             *self._grouped(splicer),
         ]
+
+    @property
+    def where(self) -> Asked:
+        """What the WHERE clause asks of it in plain comparisons."""
+        return Asked(self.facts.query, comparisons(self.facts, self.name))
 
     def _whole_row(self, splicer: Splicer, item: Node, reference: Node) -> Change:
         """The row as a value of the table's own type, NULL where an outer join found no row."""

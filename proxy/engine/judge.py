@@ -57,7 +57,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
     statements = tuple(one.verdict for one in judged)
     edits = [edit for one in judged for edit in one.reading.edits]
     data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
-    data = data and not any(one.quotes_itself for one in judged)
+    data = data and not any(one.quotes_itself or one.reading.patterns for one in judged)
     places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects)
     if not edits:
         secured = any(one.secured for one in judged)
@@ -73,7 +73,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         statements,
         edits=positions,
         secured=True,
-        splices=tuple((edit.start, edit.end, edit.replacement) for edit in edits),
+        splices=tuple((edit.start, edit.end, edit.replacement, edit.copies) for edit in edits),
         literals_are_data=data,
         subject_places=places,
         plan=PlanWitness(tuple(planned)) if planned else None,

@@ -31,6 +31,8 @@ class Reading:
     """(kind, key, byte offset of the literal) of each subject that the text names."""
     raw_origins: Origins = frozenset()
     """The classified columns that show as they are in every row."""
+    patterns: bool = False
+    """What the edits are may depend on a literal that is a pattern."""
 
     @property
     def masked(self) -> bool:
@@ -76,6 +78,7 @@ def read(
     uses: dict[str, ColumnUse] = {}
     changes: list[Change] = []
     secured: set[int] = set()
+    patterns = False
     for name, sight in looks:
         asked = needs(name) if name.level is not None else None
         needed = _needed(facts, sight.relation, asked)
@@ -91,11 +94,14 @@ def read(
         reference.check(grounds.protected, state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)
         secured.add(id(name.node))
+        patterns |= reference.where.patterns
     splicer = Splicer(facts.query, facts.tokens)
     bare = [(name, schema) for name, schema in resolved.shadows if id(name.node) not in secured]
     changes += [splicer.qualified(name, schema) for name, schema in bare]
     reading = _reading(changes, tuple(uses.values()), _subjects(facts, looks))
-    return replace(reading, raw_origins=frozenset().union(*(sight.raw_origins for _, sight in looks)))
+    return replace(
+        reading, patterns=patterns, raw_origins=frozenset().union(*(sight.raw_origins for _, sight in looks))
+    )
 
 
 def _look(viewer: Viewer, relation: Relation, grounds: Grounds) -> Sight:

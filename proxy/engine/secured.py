@@ -10,15 +10,18 @@ expression before the filter. Rows are dropped behind a fence (OFFSET 0) for the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.catalog.model import Catalog, Column, Relation
 from proxy.engine.classification import Classification
 from proxy.engine.conditions import BASE, RowConditions
+from proxy.engine.implied import implied
 from proxy.masks import Mask, null, render
 from proxy.policy.decision import decide
 from proxy.policy.model import Decision, Outcome, Policy, Use
+from proxy.sql.predicates import Comparison
 from proxy.sql.quote import identifier, qualified
 from proxy.verdict import ColumnUse, Origins
 
@@ -97,6 +100,8 @@ class Shape:
     sample: str = ""
     system: tuple[str, ...] = ()
     lockable: bool = False
+    comparisons: tuple[Comparison, ...] = ()
+    """Of the client's WHERE, for the table's indexes."""
 
 
 def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[str], shape: Shape) -> str:
@@ -104,18 +109,18 @@ def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[s
     relation = sight.relation
     rows = RowConditions(viewer.policy, catalog, relation, viewer.subject, inline=shape.lockable)
     cells = [
-        f"{_cell(rows, sight, column, column.name in needed)} AS {identifier(column.name)}"
+        f"{_cell(rows, sight, column, needed=column.name in needed)} AS {identifier(column.name)}"
         for column in relation.columns
     ]
     columns = ", ".join([*cells, *(f"{BASE}.{name} AS {name}" for name in shape.system)])
-    where = _kept_rows(rows, sight)
+    where = _where([*_kept_rows(rows, sight), *_implied(rows, sight, shape.comparisons)])
     only = "ONLY " if shape.only else ""
     source = f"{only}{qualified(relation.schema, relation.name)} AS {BASE}{shape.sample}"
     joined = " ".join([source, *rows.joins])
     return f"(SELECT {columns} FROM {joined}{where})"
 
 
-def _cell(rows: RowConditions, sight: Sight, column: Column, needed: bool) -> str:
+def _cell(rows: RowConditions, sight: Sight, column: Column, *, needed: bool) -> str:
     decision = sight.decisions.get(column.name)
     raw = f"{BASE}.{identifier(column.name)}"
     if not needed:
@@ -141,15 +146,29 @@ def _shown(raw: str, column: Column, outcome: Outcome, mask: Mask | None) -> str
             return null(column)
 
 
-def _kept_rows(rows: RowConditions, sight: Sight) -> str:
-    """The row filter behind a fence, empty where no decision drops rows. It holds whatever columns are used."""
+def _where(terms: list[str]) -> str:
+    """A filter behind a fence, empty where there is none."""
+    return f" WHERE {' AND '.join(dict.fromkeys(terms))} OFFSET 0" if terms else ""
+
+
+def _implied(rows: RowConditions, sight: Sight, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
+    """The client's comparisons of the cells that it sees, each beside what it implies of the stored ones."""
+    for one in comparisons:
+        column = sight.relation.column(one.column)
+        if column is not None:
+            visible, raw = _cell(rows, sight, column, needed=True), f"{BASE}.{identifier(column.name)}"
+            yield implied(one, column, sight.decisions.get(one.column), visible, raw)
+
+
+def _kept_rows(rows: RowConditions, sight: Sight) -> list[str]:
+    """The row filter, empty where no decision drops rows. It holds whatever columns are used."""
     terms = []
     for column, decision in sight.decisions.items():
         if decision.outcome is Outcome.DROP_ROW:
             terms.append("false")
         elif decision.conditions and decision.failed is Outcome.DROP_ROW:
             terms.append(f"({rows.sql(decision.conditions, sight.classification[column].rows)})")
-    return f" WHERE {' AND '.join(dict.fromkeys(terms))} OFFSET 0" if terms else ""
+    return terms
 
 
 def unrestricted(decision: Decision) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from proxy.sql.shape import Shape, literal_value
 from proxy.sql.splice import Edit, apply
-from proxy.verdict import Verdict
+from proxy.verdict import Splice, Verdict
 
 _KINDS = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 
@@ -32,11 +32,31 @@ class Template:
             statements = (replace(statements[0], subjects=tuple(sorted(set(subjects)))),)
         if not self.verdict.splices:
             return replace(self.verdict, text=query, statements=statements)
-        moved = [
-            (self._moved(start, shape), self._moved(end, shape), text) for start, end, text in self.verdict.splices
-        ]
+        moved = [self._splice(splice, query, shape) for splice in self.verdict.splices]
         text, positions = apply(query, [Edit(*splice) for splice in moved])
         return replace(self.verdict, text=text, statements=statements, edits=positions, splices=tuple(moved))
+
+    def _splice(self, splice: Splice, query: bytes, shape: Shape) -> Splice:
+        """The edit in a text of the same shape, with that text's literals where it repeats any."""
+        start, end, text, copies = splice
+        pieces: list[str] = []
+        new: list[tuple[int, int, int]] = []
+        done = length = 0
+        for offset, size, literal in copies:
+            own = self.places.get(literal)
+            place = (literal, literal) if own is None else shape.literals[own]
+            written = text[offset : offset + size] if own is None else query[place[0] : place[1]].decode("utf-8")
+            pieces += (text[done:offset], written)
+            length += offset - done
+            new.append((length, len(written), self._moved(literal, shape)))
+            length += len(written)
+            done = offset + size
+        return self._moved(start, shape), self._moved(end, shape), "".join((*pieces, text[done:])), tuple(new)
+
+    @property
+    def places(self) -> dict[int, int]:
+        """The number of each literal by where it stood."""
+        return {start: index for index, (start, _) in enumerate(self.literals)}
 
     def _moved(self, offset: int, shape: Shape) -> int:
         """Where a token boundary of the decided text stands in a text of the same shape."""
@@ -55,7 +75,7 @@ def template_of(verdict: Verdict, shape: Shape) -> Template | None:
         return None
     if statements[0].tag not in _KINDS:
         return None
-    edited = [(start, end) for start, end, _ in verdict.splices]
+    edited = [(start, end) for start, end, *_ in verdict.splices]
     if any(start <= literal < end for start, end in edited for literal, _ in shape.literals):
         return None
     places = {start: index for index, (start, _) in enumerate(shape.literals)}

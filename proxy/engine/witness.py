@@ -36,7 +36,7 @@ from proxy.sql.quote import identifier
 from proxy.sql.relations import relations
 from proxy.sql.splice import Edit, apply
 from proxy.sql.tree import Index
-from proxy.verdict import Probe, Verdict
+from proxy.verdict import Probe, Splice, Verdict
 
 _PLANNED: Final = frozenset({"SelectStmt", "DeclareCursorStmt", "CopyStmt", "PrepareStmt"})
 _LITERALS: Final = {"SCONST": 0, "ICONST": 23, "FCONST": 1700}
@@ -185,16 +185,14 @@ class PlanWitness:
         return tuple(probe for probe in probes if probe is not None)
 
 
-def _with_parameters(
-    query: bytes, tokens: list[Token], splices: tuple[tuple[int, int, str], ...], oids: list[int]
-) -> bytes | None:
+def _with_parameters(query: bytes, tokens: list[Token], splices: tuple[Splice, ...], oids: list[int]) -> bytes | None:
     """The secured text with a parameter for each of the client's literals, whose types are added to ``oids``."""
     edits = [Edit(*splice) for splice in splices]
     for token in tokens:
         if token.kind in _UNFIT:
             return None
         if token.kind in _LITERALS:
-            if any(start <= token.start < end for start, end, _ in splices):
+            if any(start <= token.start < end for start, end, *_ in splices):
                 return None  # it went into the secured relation: TABLESAMPLE
             oids.append(_LITERALS[token.kind])
             edits.append(Edit(token.start, token.end, f" ${len(oids)} "))

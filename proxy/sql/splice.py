@@ -18,6 +18,10 @@ from proxy.sql.tree import strings, without_locations
 _DOT, _STAR, _OPEN, _CLOSE, _COMMA = "ASCII_46", "ASCII_42", "ASCII_40", "ASCII_41", "ASCII_44"
 
 
+Copies = tuple[tuple[int, int, int], ...]
+"""Literals of the client's that a replacement repeats: (offset, characters, byte offset in the client's text)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """Bytes ``start`` to ``end`` of the client's text become ``replacement``."""
@@ -25,6 +29,7 @@ class Edit:
     start: int
     end: int
     replacement: str
+    copies: Copies = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Splicer:
 
     # --- relations ----------------------------------------------------------------------------------------------------
 
-    def relation(self, relation: RelationName, fragment: str) -> Change:
+    def relation(self, relation: RelationName, fragment: str, copies: Copies = ()) -> Change:
         """Puts ``fragment`` (a parenthesised SELECT) in the place of a relation in FROM.
 
         ONLY, the inheritance star, TABLESAMPLE and the name go; the client's alias stays, and the relation's own name
@@ -61,7 +66,7 @@ class Splicer:
             table = self._tokens[first - 1]
             edits.append(Edit(table.start, table.end, "SELECT * FROM"))
         alias = "" if relation.alias else f" AS {identifier(relation.name)}"
-        edits.append(Edit(self._tokens[first].start, self._tokens[last].end, fragment + alias))
+        edits.append(Edit(self._tokens[first].start, self._tokens[last].end, fragment + alias, copies))
         node = subselect(fragment, relation.node.get("alias") or {"aliasname": relation.name})
         if relation.sample is None:
             return Change(tuple(edits), {id(relation.node): node})
