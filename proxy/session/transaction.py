@@ -49,8 +49,10 @@ class Transaction:
                 case Begin():
                     self.in_block = True
                 case Commit(chain) | Rollback(chain):
-                    # An aborted transaction answers COMMIT and PREPARE TRANSACTION with the tag ROLLBACK.
-                    self._end(committed=isinstance(effect, Commit) and tag != b"ROLLBACK")
+                    # An aborted block answers COMMIT and PREPARE TRANSACTION with the tag ROLLBACK. Outside of a block
+                    # PREPARE TRANSACTION may say so too (xact.c, PrepareTransactionBlock), and commits all the same.
+                    rolled_back = isinstance(effect, Rollback) or (self.in_block and tag == b"ROLLBACK")
+                    self._end(committed=not rolled_back)
                     self.in_block = chain
                     ended = True
                 case DiscardAll():
