@@ -87,6 +87,25 @@ class Deallocate:
 
 
 @dataclass(frozen=True, slots=True)
+class Declare:
+    """DECLARE: the cursor ``name`` now gives the rows of ``text``, the whole statement with its comments.
+
+    ``hold``: beyond the transaction (WITH HOLD).
+    """
+
+    name: str
+    text: str
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCursor:
+    """CLOSE of a cursor or portal; ``name`` None means ALL."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRelation:
     """CREATE TABLE and the like made a plain relation that the shared catalog does not know before COMMIT."""
 
@@ -125,6 +144,8 @@ Effect = (
     | Release
     | Prepare
     | Deallocate
+    | Declare
+    | CloseCursor
     | CreateRelation
     | DropRelation
     | ChangeCatalog
@@ -261,7 +282,7 @@ class StatementVerdict:
     subjects: tuple[tuple[str, str], ...] = ()
     effects: tuple[Effect, ...] = ()
     cursor: str | None = None
-    """The cursor that it reads from by name (FETCH, MOVE)."""
+    """The cursor that it reads from by name (FETCH, MOVE), as long as nobody looked up what that shows."""
     unverified: bool = False
     """It runs only because the role has ``code: true``: nobody judged what it does."""
     raw_origins: Origins = frozenset()
@@ -359,7 +380,7 @@ class Verdict:
             return frozenset()
         statement = self.statements[index]
         # What a cursor shows was decided when it was declared.
-        return frozenset() if statement.tag == "FETCH" else found - statement.raw_origins
+        return frozenset() if statement.cursor is not None else found - statement.raw_origins
 
     @property
     def rewritten(self) -> bool:

@@ -5,6 +5,7 @@
 ``startup``        first byte to first ReadyForQuery: parameters, authentication, the session's own query
 ``requests``       what becomes of each client message: relayed, decided, held, or replaced by one that fails upstream
 ``binding``        Bind and Execute, where prepared statements are decided
+``cursors``        whether a cursor or portal may go on, and what FETCH shows
 ``answers``        what each upstream message is the answer to, and what the client sees of it
 ``replies``        the queue of answers that are expected
 ``dialogue``       the state that requests and answers share

@@ -6,11 +6,12 @@ from typing import Final
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE
 from proxy.session import errors
+from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.reasons import INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
-from proxy.verdict import Deallocate, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
+from proxy.verdict import CloseCursor, Deallocate, Declare, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
 
@@ -40,6 +41,7 @@ class Answers:
 
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
+        self._cursors = Cursors(dialogue)
 
     def judge(self, kind: int, whole: bytes) -> bytes | None:
         match kind:
@@ -142,8 +144,8 @@ class Answers:
             head.completed += 1
         if head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
-        if effects:
-            self._apply(effects, tag)
+        if effects and statement is not None:
+            self._apply(effects, tag, statement, head)
         return errors.MASKED_NOTICE + whole if masked else None
 
     @staticmethod
@@ -165,11 +167,11 @@ class Answers:
         portal.rows += head.limit
         if not portal.applied:
             portal.applied = True
-            effects = tuple(effect for statement in head.verdict.statements for effect in statement.effects)
-            if effects:
-                self._apply(effects, b"")
+            for statement in head.verdict.statements:
+                if statement.effects:
+                    self._apply(statement.effects, b"", statement, head)
 
-    def _apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
+    def _apply(self, effects: tuple[Effect, ...], tag: bytes, statement: StatementVerdict, head: Reply) -> None:
         dialogue = self._dialogue
         for effect in effects:
             match effect:
@@ -186,7 +188,14 @@ class Answers:
                         unnamed.discarded.clear()
                 case Deallocate(str(name)):
                     dialogue.statements.remove(name.encode())
-        dialogue.apply(effects, tag)
+                case Declare():
+                    self._cursors.declare(effect, statement, head.policy)
+                case CloseCursor(closed):
+                    self._cursors.close(closed)
+            if isinstance(effect, DiscardAll):
+                self._cursors.close(None)
+        if not all(isinstance(effect, Declare | CloseCursor) for effect in effects):
+            dialogue.apply(effects, tag)
 
     def _notifies(self) -> bool:
         return self._dialogue.transaction.settings.current().get("consentry.notify", "").lower() in ("on", "true")

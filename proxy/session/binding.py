@@ -7,13 +7,11 @@ from itertools import count
 from typing import Final
 
 from proxy.errors import Refusal
-from proxy.session.circumstances import refused
+from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.names import Unsettled
 from proxy.session.reasons import (
-    DECISION_CHANGED,
     FAILED_TRANSACTION,
-    FETCHED_BY_SQL,
     PREPARED_BY_SQL,
     UNDEFINED_PORTAL,
     UNDEFINED_STATEMENT,
@@ -43,8 +41,9 @@ class Bound:
 class Binding:
     """Decides Bind and Execute messages. None as an answer means: wait for replies in flight."""
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Dialogue, cursors: Cursors) -> None:
         self._dialogue = dialogue
+        self._cursors = cursors
         self._numbers = count(1)
 
     def bind(self, names: frontend.Bind) -> Bound | None:
@@ -72,8 +71,8 @@ class Binding:
             if statement.types is None:
                 return self._refused_bind(verdict, PREPARED_BY_SQL)
             self._use_variant(bound, statement, statement.types, verdict)
-        circumstances, settings = dialogue.circumstances, dialogue.transaction.settings.current()
-        portal = Portal(statement, verdict, circumstances.naming, settings, circumstances.policy)
+        circumstances = dialogue.circumstances
+        portal = Portal(statement, verdict, circumstances.naming, circumstances.basis(statement.text))
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound
 
@@ -84,32 +83,19 @@ class Binding:
             return None
         if portal is None:
             return Reply(frontend.EXECUTE, refused=no_portal(name), expected=UNDEFINED_PORTAL)
-        verdict = self._decide_bound(portal)
-        if verdict.refusal is None and verdict.text != portal.verdict.text:
-            return self._refused_execute(verdict, DECISION_CHANGED)
-        if verdict.refusal is None and dialogue.fetches_portal(verdict):
-            return self._refused_execute(verdict, FETCHED_BY_SQL)
-        if verdict.refusal is None and portal.run is None:
+        decided = self._cursors.decide(portal)
+        verdict = decided if decided.refusal is not None else self._cursors.fetching(decided)
+        if verdict is None:
+            return None
+        if verdict.refusal is None and (portal.run is None or (portal.declared and not portal.run.open)):
             verdict, portal.run = dialogue.audited(verdict)
+            portal.rows = 0
         if verdict.refusal is not None:
             return self._refused_execute(verdict, verdict.refusal)
-        portal.verdict = verdict
+        self._cursors.start(portal, decided)
         barrier = verdict.has_effects and not portal.applied
-        return Reply(frontend.EXECUTE, verdict, portal.run, barrier, executing=portal, limit=limit)
-
-    def _decide_bound(self, portal: Portal) -> Verdict:
-        """What a portal reads was fixed at Bind. Where names mean other relations since, the decision of then is the
-        one on what it reads, and holds while everything else is as it was. Once it has begun to run, the purpose
-        that was in force then decides, as it does for a cursor; only another policy ends it."""
-        dialogue = self._dialogue
-        circumstances = dialogue.circumstances
-        verdict = circumstances.decide(portal.statement.text)
-        if portal.run is not None and portal.policy is circumstances.policy:
-            return portal.verdict
-        if not circumstances.renamed(portal.statement.text, portal.naming):
-            return verdict
-        unchanged = portal.settings == dialogue.transaction.settings.current() and portal.policy is circumstances.policy
-        return portal.verdict if unchanged else refused(portal.statement.text, DECISION_CHANGED)
+        policy = dialogue.circumstances.policy
+        return Reply(frontend.EXECUTE, verdict, policy, portal.run, barrier, executing=portal, limit=limit)
 
     def close_variants(self, statement: Statement) -> list[Sent]:
         """Closes what was prepared behind the client's back for a statement that goes away."""

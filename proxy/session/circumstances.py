@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
 from proxy.catalog.model import Catalog
@@ -51,6 +52,14 @@ class Prepared(NamedTuple):
     sent: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """What a decision was made upon."""
+
+    context: Context
+    decisions: Decisions
+
+
 class Circumstances:
     """Decides texts in the session's present context. Never raises for a text: an error while deciding is a refusal."""
 
@@ -74,7 +83,7 @@ class Circumstances:
         self._transaction = transaction
         self._prepared = prepared
         self._fault = fault
-        self._decisions: Decisions | None = None
+        self._basis: Basis | None = None
         self._shadows = Shadows()
         self.policy = policies.policy
         self.catalog = current(database)
@@ -82,17 +91,17 @@ class Circumstances:
 
     def changed(self) -> None:
         """Settings, overlay or transaction are not what they were."""
-        self._decisions = None
+        self._basis = None
 
     def decide(self, text: bytes) -> Verdict:
         """The verdict on exactly this text, now."""
         try:
-            decisions = self._present()
+            decisions = self._present().decisions
             verdict = decisions.known.get(text)
             if verdict is None:
                 verdict = self._first_seen(decisions, text)
             if (verdict.refusal is not None or verdict.rewritten) and names_prepared(text):
-                verdict = self._with_prepared(verdict, text)
+                verdict = self._on(self._with_prepared(), text)
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return refused(text, DECIDING_FAILED)
@@ -101,10 +110,26 @@ class Circumstances:
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """May values be converted to these types, now?"""
         try:
-            return self._present().parameter_types(oids)
+            return self._present().decisions.parameter_types(oids)
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return TypesVerdict(DECIDING_FAILED)
+
+    def basis(self, text: bytes) -> Basis:
+        """What :meth:`decide` decides ``text`` upon, now. Raises what the engine raises."""
+        return self._with_prepared() if names_prepared(text) else self._present()
+
+    def decide_again(self, text: bytes, basis: Basis) -> tuple[Verdict, Basis]:
+        """The verdict under the policy and at the time of now, with the session as it was then; and upon what."""
+        try:
+            self._present()
+            if basis.context.policy is not self.policy:
+                context = replace(basis.context, policy=self.policy, catalog=self.catalog)
+                basis = Basis(context, self._engine.decisions(context))
+            return self._on(basis, text), basis
+        except Exception as error:  # whatever it is, it must refuse the statement
+            self._fault(error)
+            return refused(text, DECIDING_FAILED), basis
 
     def renamed(self, text: bytes, then: Naming) -> bool:
         """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""
@@ -142,24 +167,25 @@ class Circumstances:
             prepared_sent={} if prepared is None else prepared.sent,
         )
 
-    def _present(self) -> Decisions:
-        decisions = self._decisions
+    def _present(self) -> Basis:
+        basis = self._basis
         if (
-            decisions is None
+            basis is None
             or self._policies.policy is not self.policy
             or self._current(self._database) is not self.catalog
         ):
             return self._renew()
-        return decisions
+        return basis
 
-    def _renew(self) -> Decisions:
+    def _renew(self) -> Basis:
         self.policy = self._policies.policy
         self.catalog = self._current(self._database)
         overlay = self._transaction.overlay.relations()
         if not self.naming.same(overlay, self.catalog.relation_names):
             self.naming = Naming(overlay, self.catalog.relation_names)
-        self._decisions = self._engine.decisions(self.context())
-        return self._decisions
+        context = self.context()
+        self._basis = Basis(context, self._engine.decisions(context))
+        return self._basis
 
     def _first_seen(self, decisions: Decisions, text: bytes) -> Verdict:
         invalid = not_utf8(text)
@@ -167,15 +193,19 @@ class Circumstances:
             return refused(text, invalid)
         return decisions.authorize(text)
 
-    def _with_prepared(self, verdict: Verdict, text: bytes) -> Verdict:
+    def _with_prepared(self) -> Basis:
         """SQL EXECUTE depends on what its name stands for, and pg_prepared_statements shows it; nothing else does, so
         other contexts leave that out.
         """
-        prepared = self._prepared()
+        present, prepared = self._present(), self._prepared()
         if not prepared.texts:
-            return verdict
-        decisions = self._engine.decisions(self.context(prepared))
-        return decisions.known.get(text) or decisions.authorize(text)
+            return present
+        context = self.context(prepared)
+        return Basis(context, self._engine.decisions(context))
+
+    @staticmethod
+    def _on(basis: Basis, text: bytes) -> Verdict:
+        return basis.decisions.known.get(text) or basis.decisions.authorize(text)
 
 
 def names_prepared(text: bytes) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
-from proxy.session.names import NAME_BYTES, Names, Unsettled
+from proxy.session.names import Names, Unsettled
 from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox
 from proxy.session.reasons import AUDIT_FAILED, unexplained
 from proxy.session.replies import Replies
@@ -54,13 +54,6 @@ class Dialogue:
     def missing(self) -> bytes:
         """A name that no statement and no portal has."""
         return self.private + b"refused"
-
-    def fetches_portal(self, verdict: Verdict) -> bool:
-        """Some statement reads by FETCH what a Bind message made: nobody would decide it anew, nor audit its rows."""
-        return any(
-            statement.cursor is not None and self.portals.known(statement.cursor.encode()[:NAME_BYTES])
-            for statement in verdict.statements
-        )
 
     def prepared(self) -> Prepared:
         """What SQL EXECUTE may name: not what means other relations now than its text does."""
@@ -153,9 +146,14 @@ class Dialogue:
             self.outbox.commands.append(LoadCatalog(self.database, anew=True))
 
     def close_portals(self) -> None:
-        """A transaction ended, and its portals with it."""
-        for portal in self.portals.clear():
-            self.close_portal(portal)
+        """A transaction ended, and its portals with it, but for cursors WITH HOLD that it committed or found."""
+        confirmed = self.portals.confirmed()
+        for name, portal in list(confirmed.items()):
+            if portal.hold and (portal.held or self.transaction.committed):
+                portal.held = True
+            else:
+                del confirmed[name]
+                self.close_portal(portal)
 
     def close_portal(self, portal: Portal | None) -> None:
         if portal is not None and portal.run is not None and portal.run.open:

@@ -83,9 +83,9 @@ class Names(Generic[T]):
         """Something made the name outside of this protocol: SQL PREPARE."""
         self._confirmed[name[:NAME_BYTES]] = value
 
-    def remove(self, name: bytes) -> None:
-        """SQL DEALLOCATE."""
-        self._confirmed.pop(name[:NAME_BYTES], None)
+    def remove(self, name: bytes) -> T | None:
+        """SQL DEALLOCATE, CLOSE. Returns what the name stood for."""
+        return self._confirmed.pop(name[:NAME_BYTES], None)
 
     def clear(self, keep: bytes | None = None) -> list[T]:
         """Everything that stands is gone but ``keep``. Returns what went."""

@@ -70,10 +70,10 @@ DECISION_CHANGED: Final = Refusal(
     "consentry: the decision on this statement changed since it was bound",
     hint="Bind it again.",
 )
-FETCHED_BY_SQL: Final = Refusal(
+FETCHED_WITH_EFFECTS: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,
-    "consentry: a portal that was bound by a Bind message cannot be read by FETCH",
-    hint="Read it by Execute messages, as drivers do, or DECLARE a cursor.",
+    "consentry: FETCH cannot run a bound statement that changes the session or reads another cursor",
+    hint="Run it by an Execute message, as drivers do.",
 )
 PREPARED_BY_SQL: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,

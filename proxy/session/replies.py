@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.errors import Refusal
+from proxy.policy.model import Policy
 from proxy.session.events import Run
 from proxy.session.names import Change
 from proxy.session.statements import Portal, Statement, Variant
@@ -23,11 +24,12 @@ class Reply:
 
     ``hidden``: the session sent it on its own, the client sees nothing of its success. ``refused``: the message was
     replaced by one that fails with ``expected``, and the client gets the refusal instead. ``barrier``: nothing may be
-    decided before it is over. ``verdict`` is that of the text that runs, where there is one.
+    decided before it is over. ``verdict`` is that of the text that runs, where there is one, under ``policy``.
     """
 
     kind: int
     verdict: Verdict | None = None
+    policy: Policy | None = None
     run: Run | None = None
     barrier: bool = False
     hidden: bool = False

@@ -7,15 +7,14 @@ its error comes back to the client as the refusal (see :mod:`proxy.session.answe
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import ProtocolViolation, Refusal
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
+from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.names import Unsettled
-from proxy.session.reasons import FETCHED_BY_SQL, FUNCTION_CALL, UNDEFINED_TABLE, too_long
+from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement
 from proxy.verdict import Verdict
@@ -34,7 +33,8 @@ class Requests:
         self._dialogue = dialogue
         self._messages = messages
         self._limits = limits
-        self._binding = Binding(dialogue)
+        self._cursors = Cursors(dialogue)
+        self._binding = Binding(dialogue, self._cursors)
         self._waiting: Frame | None = None
         self._flushed = True
 
@@ -114,9 +114,10 @@ class Requests:
         decided = dialogue.planned(text, dialogue.circumstances.decide(text))
         if decided is None:
             return False
-        verdict = decided
-        if verdict.refusal is None and dialogue.fetches_portal(verdict):
-            verdict = replace(verdict, refusal=FETCHED_BY_SQL)
+        shown = decided if decided.refusal is not None else self._cursors.fetching(decided)
+        if shown is None:
+            return False
+        verdict = shown
         if verdict.refusal is None:
             verdict, run = dialogue.audited(verdict)
         if verdict.refusal is not None:
@@ -125,7 +126,8 @@ class Requests:
         transaction = dialogue.transaction
         barrier = verdict.has_effects or (transaction.dirty and not transaction.in_block)
         whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
-        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, run, barrier))
+        policy = dialogue.circumstances.policy
+        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier))
         self._send(frontend.QUERY, whole, reply)
         return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proxy.policy.model import Policy
+from proxy.session.circumstances import Basis
 from proxy.session.events import Run
 from proxy.session.naming import Naming
 from proxy.verdict import Verdict
@@ -55,16 +55,23 @@ class Statement:
 
 @dataclass(slots=True, eq=False)
 class Portal:
-    """A statement bound under ``verdict``. ``rows``: handed out so far. ``applied``: its effects have been.
+    """A statement bound, or a cursor declared in SQL, under ``verdict``. ``naming``: the names that there were when
+    what it reads was fixed. ``basis``: what was decided upon then, or when its rows were asked for first, which is when
+    it ``started``.
 
-    ``naming``, ``settings``, ``policy`` are those at Bind: what the portal reads was fixed then.
+    ``rows``: handed out so far by Execute. ``applied``: its effects have been. ``declared``: in SQL; ``hold``: beyond
+    its transaction, which is over if it is ``held``. ``lapsed``: the decision on it is not known any more.
     """
 
     statement: Statement
     verdict: Verdict
     naming: Naming
-    settings: dict[str, str]
-    policy: Policy
+    basis: Basis
     run: Run | None = None
     rows: int = 0
     applied: bool = False
+    started: bool = False
+    declared: bool = False
+    hold: bool = False
+    held: bool = False
+    lapsed: bool = False

@@ -28,7 +28,7 @@ class Transaction:
 
     ``in_block``: inside BEGIN … COMMIT. ``failed``: something went wrong since the transaction, explicit or implicit,
     began. ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
-    catalog may not show yet; the owner clears it.
+    catalog may not show yet; the owner clears it. ``committed``: so the last transaction ended.
     """
 
     def __init__(self, start: Mapping[str, str]) -> None:
@@ -39,6 +39,7 @@ class Transaction:
         self.dirty = False
         self.catalog_outdated = False
         self.uncommitted_code = False
+        self.committed = True
         self._catalog_changed = False
 
     def complete(self, effects: tuple[Effect, ...], tag: bytes) -> bool:
@@ -92,8 +93,7 @@ class Transaction:
         if status == backend.IDLE:
             if self.in_block and not self.failed:
                 raise StateLost("a transaction block ended unseen")
-            if self.failed or self.dirty:
-                self._end(committed=not self.failed)
+            self._end(committed=not self.failed)
             self.in_block = False
             return True
         if not self.in_block:
@@ -107,6 +107,7 @@ class Transaction:
         self.overlay.forget_committed()
 
     def _end(self, committed: bool) -> None:
+        self.committed = committed
         self.settings.end_transaction(committed)
         self.overlay.end(committed)
         self.catalog_outdated = self.catalog_outdated or (committed and self._catalog_changed)

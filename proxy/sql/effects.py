@@ -11,9 +11,11 @@ from proxy.sql.tree import constant, literal_of, strings
 from proxy.verdict import (
     Begin,
     ChangeCatalog,
+    CloseCursor,
     Commit,
     CreateRelation,
     Deallocate,
+    Declare,
     DiscardAll,
     DropRelation,
     Effect,
@@ -38,6 +40,9 @@ TRACKED = frozenset(
     }
 )
 """Settings whose value the decisions depend on. Other settings are the upstream's matter alone."""
+
+_HOLD = 0x0020
+"""CURSOR_OPT_HOLD (parsenodes.h)."""
 
 _NO_CODE = frozenset(
     {
@@ -128,6 +133,11 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
             return (Prepare(statement.node["name"], _prepared_text(query, tokens)),)
         case "DeallocateStmt":
             return (Deallocate(None if statement.node.get("isall") else statement.node["name"]),)
+        case "DeclareCursorStmt":
+            text = query[tokens[0].start : tokens[-1].end].decode("utf-8")
+            return (Declare(statement.node["portalname"], text, bool(statement.node.get("options", 0) & _HOLD)),)
+        case "ClosePortalStmt":
+            return (CloseCursor(statement.node.get("portalname")),)
         case "CreateStmt" | "CreateTableAsStmt" | "DropStmt":
             return (*_relations(statement), ChangeCatalog())
         case kind:
