@@ -14,6 +14,7 @@
 ``statements``     prepared statements and portals
 ``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
 ``circumstances``  the context of verdicts, kept current
+``checks``         checks of written rows that a statement carries: what of its answers is theirs
 ``events``         the audit's events
 ``errors``         errors and notices as the client may see them
 ``reasons``        refusals and endings that the protocol demands

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.errors import INSUFFICIENT_PRIVILEGE
-from proxy.session import errors
+from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.session import checks, errors
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.reasons import INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
@@ -14,6 +14,7 @@ from proxy.session.statements import Statement
 from proxy.verdict import CloseCursor, Deallocate, Declare, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
+from proxy.wire.upstream import Rows
 
 PINNED: Final = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 """Settings that change how a text is read: what was decided holds under these values only."""
@@ -61,6 +62,10 @@ class Answers:
             raise StateLost("what was refused did not fail")
         return self._success(kind, whole, head)
 
+    def rows(self) -> Rows:
+        """What the client gets of the DataRows that come now."""
+        return checks.rows(self._dialogue.replies.head)
+
     def _success(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
         match kind:
             case backend.READY_FOR_QUERY:
@@ -81,6 +86,7 @@ class Answers:
                 self._witness(whole, head)
                 if head.kind == frontend.DESCRIBE:
                     self._dialogue.replies.pop()
+                return checks.described(whole, head)
         return None
 
     def _settle(self, reply: Reply) -> None:
@@ -240,9 +246,9 @@ class Answers:
         head = dialogue.replies.head
         if head is None:
             return None
-        shown = self._shown(fields, head)
-        if head.refused is not None and sqlstate == head.expected:
-            sqlstate = head.refused.sqlstate
+        refusal = self._refusal(fields, head)
+        shown = self._shown(fields, head) if refusal is None else errors.of_refusal(refusal, fields)
+        sqlstate = sqlstate if refusal is None else refusal.sqlstate
         dialogue.transaction.fail()
         dialogue.copy_in = False
         if head.kind == frontend.QUERY:
@@ -254,10 +260,16 @@ class Answers:
                 self._drop(dropped, sqlstate, skipped=dropped is not head)
         return shown
 
+    def _refusal(self, fields: Fields, head: Reply) -> Refusal | None:
+        """What is refused, where the error is not the upstream's own."""
+        if head.refused is not None and fields.get("C") == head.expected:
+            return head.refused
+        failed = checks.failed(fields, head.verdict)
+        statement = checks.running(head)
+        return failed if failed is None else self._dialogue.audited_failure(statement, failed)
+
     @staticmethod
     def _shown(fields: Fields, head: Reply) -> bytes | None:
-        if head.refused is not None and fields.get("C") == head.expected:
-            return errors.of_refusal(head.refused, fields)
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
             return backend.error_response(errors.as_shown(fields, head.verdict))
         return None

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Final
 
 from proxy.errors import Refusal
+from proxy.session import checks
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.names import Unsettled
@@ -17,6 +18,7 @@ from proxy.session.reasons import (
     UNDEFINED_STATEMENT,
     no_portal,
     no_statement,
+    ran_before,
 )
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement, Variant
@@ -76,6 +78,13 @@ class Binding:
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound
 
+    def cuts_rows(self, name: bytes) -> bool:
+        """What the name stands for has a column more in its result than the client knows of."""
+        statement = self._dialogue.statements.look_up(name, self._dialogue.segment)
+        return isinstance(statement, Statement) and checks.cuts_rows(
+            self._dialogue.circumstances.decide(statement.text)
+        )
+
     def execute(self, name: bytes, limit: int) -> Reply | None:
         dialogue = self._dialogue
         portal = dialogue.portals.look_up(name, dialogue.segment)
@@ -92,6 +101,9 @@ class Binding:
             portal.rows = 0
         if verdict.refusal is not None:
             return self._refused_execute(verdict, verdict.refusal)
+        if portal.started and checks.drops_rows(verdict):
+            # A portal of what returns no rows runs once; the upstream's has rows.
+            return Reply(frontend.EXECUTE, refused=ran_before(name), expected=UNDEFINED_PORTAL)
         self._cursors.start(portal, decided)
         barrier = verdict.has_effects and not portal.applied
         policy = dialogue.circumstances.policy

@@ -105,7 +105,7 @@ class Circumstances:
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return refused(text, DECIDING_FAILED)
-        return verdict
+        return self._here(verdict)
 
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """May values be converted to these types, now?"""
@@ -126,10 +126,14 @@ class Circumstances:
             if basis.context.policy is not self.policy:
                 context = replace(basis.context, policy=self.policy, catalog=self.catalog)
                 basis = Basis(context, self._engine.decisions(context))
-            return self._on(basis, text), basis
+            return self._here(self._on(basis, text)), basis
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return refused(text, DECIDING_FAILED), basis
+
+    def _here(self, verdict: Verdict) -> Verdict:
+        """The form of ``verdict`` for where the session stands: inside or outside of a transaction block."""
+        return verdict.within_block if verdict.within_block is not None and self._transaction.in_block else verdict
 
     def renamed(self, text: bytes, then: Naming) -> bool:
         """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""

@@ -107,7 +107,8 @@ class Cursors:
         verdict = self.decide(portal)
         if verdict.refusal is not None:
             return verdict
-        if verdict.has_effects or len(verdict.statements) != 1 or verdict.statements[0].cursor is not None:
+        single = verdict.statements[0] if len(verdict.statements) == 1 else None
+        if verdict.has_effects or single is None or single.cursor is not None or single.checked:
             return verdict.rejected(FETCHED_WITH_EFFECTS)
         self.start(portal, verdict)
         return verdict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.errors import Refusal
@@ -14,7 +14,7 @@ from proxy.session.reasons import AUDIT_FAILED, unexplained
 from proxy.session.replies import Replies
 from proxy.session.statements import Portal, Statement
 from proxy.session.transaction import Transaction
-from proxy.verdict import Effect, Verdict
+from proxy.verdict import Effect, StatementVerdict, Verdict
 from proxy.wire import backend
 
 FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
@@ -125,6 +125,14 @@ class Dialogue:
         except Exception as error:  # it is refused already
             self.outbox.commands.append(Fault(error))
             return refusal, None
+
+    def audited_failure(self, statement: StatementVerdict | None, refusal: Refusal) -> Refusal:
+        """Has the audit write that a statement under way is refused after all, for a row that it would write."""
+        rejected = None if statement is None else replace(statement, kind="reject")
+        refusal, run = self.audited_refusal(Verdict(b"", () if rejected is None else (rejected,)), refusal)
+        if run is not None:
+            self.events.abandon(run, refusal.sqlstate)
+        return refusal
 
     def apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
         """A statement completed: what it changed holds from now on."""

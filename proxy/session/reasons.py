@@ -111,6 +111,11 @@ def no_portal(name: bytes) -> Refusal:
     return Refusal(UNDEFINED_PORTAL, f'portal "{name.decode("utf-8", "replace")}" does not exist')
 
 
+def ran_before(name: bytes) -> Refusal:
+    """PostgreSQL's own words (MarkPortalActive)."""
+    return Refusal("55000", f'portal "{name.decode("utf-8", "replace")}" cannot be run')
+
+
 def not_utf8(text: bytes) -> Refusal | None:
     """PostgreSQL's own error for text in another encoding (mbutils.c, report_invalid_encoding), None if it is UTF-8."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import ProtocolViolation, Refusal
+from proxy.session import checks
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
 from proxy.session.cursors import Cursors
@@ -208,6 +209,9 @@ class Requests:
 
     def _bind(self, frame: Frame) -> bool:
         names = frontend.read_bind(frame.data)
+        if frame.form is Form.HEAD and self._binding.cuts_rows(names.statement):
+            self._messages.gather()
+            return True
         bound = self._binding.bind(names)
         if bound is None:
             return False
@@ -223,6 +227,8 @@ class Requests:
             message = frame.data
             if bound.statement != names.statement:
                 message = frontend.renamed_bind(frame.data, names, bound.statement, frame.length)
+            if frame.form is Form.WHOLE:
+                message = checks.bound(message, bound.reply.verdict)
         self._send(frontend.BIND, message, bound.reply)
         return True
 
@@ -232,6 +238,8 @@ class Requests:
         if reply is None:
             return False
         message = frame.data if reply.refused is None else frontend.execute(self._dialogue.missing)
+        if limit > 0 and reply.refused is None and reply.verdict is not None and checks.drops_rows(reply.verdict):
+            message = frontend.execute(name)
         self._send(frontend.EXECUTE, message, reply)
         return True
 

@@ -242,7 +242,8 @@ class Session:
         self._events.session_start()
         self._dialogue = dialogue
         self._requests = Requests(dialogue, self._client, self._surroundings.limits)
-        self._judge = Answers(dialogue).judge
+        answers = Answers(dialogue)
+        self._judge, self._upstream.ask_rows = answers.judge, answers.rows
         self.outbox.client.append(start.ready)
         self._requests.advance()
         self._leave_when_idle()

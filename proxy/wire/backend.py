@@ -148,6 +148,18 @@ def _read_origins(whole: bytes) -> frozenset[tuple[int, int]]:
 _read_short_origins = lru_cache(maxsize=4096)(_read_origins)
 
 
+def without_last_column(whole: bytes) -> bytes:
+    """A RowDescription of one column less."""
+    count = _INT16.unpack_from(whole, 5)[0]
+    offset = 7
+    try:
+        for _ in range(count - 1):
+            offset = whole.index(0, offset) + 1 + _COLUMN_BYTES
+    except ValueError as malformed:
+        raise ProtocolViolation("malformed RowDescription from the upstream") from malformed
+    return message(ROW_DESCRIPTION, _INT16.pack(count - 1) + whole[7:offset])
+
+
 def read_row(whole: bytes) -> list[bytes | None]:
     """The columns of a DataRow."""
     values: list[bytes | None] = []

@@ -47,7 +47,7 @@ class Form(Enum):
 
     WHOLE = auto()
     HEAD = auto()
-    """The beginning; call :meth:`ClientMessages.pass_rest` or :meth:`ClientMessages.skip_rest`."""
+    """The beginning; call one of :class:`ClientMessages`'s ``pass_rest``, ``skip_rest`` and ``gather``."""
     PIECE = auto()
     """Bytes to pass on as they are: CopyData, or more of a message whose head was passed."""
     OVERSIZE = auto()
@@ -75,6 +75,8 @@ class ClientMessages:
         self._needed = 0
         self._remaining = 0
         self._skipping = False
+        self._headed = 0
+        self._gathering = False
 
     def feed(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -93,6 +95,14 @@ class ClientMessages:
     def pass_rest(self) -> None:
         """The rest of the message of the last HEAD comes as PIECE frames."""
         self._skipping = False
+
+    def gather(self) -> None:
+        """The message of the last HEAD, just taken, is handed out again when it is there whole."""
+        self._offset -= self._headed
+        self._size += self._headed
+        self._needed = self._headed + self._remaining
+        self._remaining = 0
+        self._gathering = True
 
     def skip_rest(self) -> None:
         """The rest of the message of the last HEAD is dropped as it arrives."""
@@ -124,8 +134,9 @@ class ClientMessages:
         if kind == frontend.COPY_DATA:
             return self._copy_data()
         if self._size >= whole:
+            self._gathering = False
             return Frame(kind, Form.WHOLE, self._cut(whole), length)
-        if kind == frontend.BIND and whole > STREAMED_ABOVE:
+        if kind == frontend.BIND and whole > STREAMED_ABOVE and not self._gathering:
             return self._head(length)
         self._needed = whole
         return None
@@ -149,6 +160,7 @@ class ClientMessages:
             self._needed = self._size + 1
             return None
         size = self._size
+        self._headed = size
         self._remaining = length + 1 - size
         self._skipping = False
         return Frame(frontend.BIND, Form.HEAD, self._cut(size), length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from struct import Struct, unpack_from
+from struct import Struct, error, unpack_from
 from typing import Final, NamedTuple
 
 from proxy.errors import ProtocolViolation
@@ -98,6 +98,27 @@ def renamed_bind(head: bytes, names: Bind, statement: bytes, length: int) -> byt
     """``head`` (the first bytes of a Bind of ``length``, names included) with another statement's name."""
     grown = length + len(statement) - len(names.statement)
     return _HEADER.pack(BIND, grown) + b"%b\0%b\0" % (names.portal, statement) + head[names.rest :]
+
+
+def with_result_formats(whole: bytes, more: int) -> bytes:
+    """A whole Bind for a result of ``more`` columns than the client knows, or of none that it knows (``more`` 0).
+
+    No format or one holds for all columns; where there is one for each, the others are text.
+    """
+    names = read_bind(whole)
+    try:
+        offset = names.rest + 2 + 2 * _INT16.unpack_from(whole, names.rest)[0]
+        (parameters,) = _INT16.unpack_from(whole, offset)
+        offset += 2
+        for _ in range(parameters):
+            offset += 4 + max(_INT32.unpack_from(whole, offset)[0], 0)
+        (formats,) = _INT16.unpack_from(whole, offset)
+    except error as malformed:
+        raise ProtocolViolation("invalid message format") from malformed
+    if formats <= 1 or len(whole) != offset + 2 + 2 * formats:
+        return whole
+    kept = whole[offset + 2 :] + bytes(2 * more) if more else b""
+    return message(BIND, whole[5:offset] + _INT16.pack(len(kept) // 2) + kept)
 
 
 def read_query(whole: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """A real engine for tests, small enough to see through: it judges texts by their words.
 
 ``REFUSE`` is refused for ever, ``GUARDED`` unless a purpose is declared, ``SECRET`` becomes ``MASKED`` unless the
-purpose is ``all``, ``BROKEN`` makes the engine raise. EXECUTE needs a name that is prepared. Effects are those of
-:mod:`proxy.sql`, statement by statement.
+purpose is ``all``, ``BROKEN`` makes the engine raise, rows of ``checked`` are checked
+(:mod:`tests.session.row_checks`). EXECUTE needs a name that is prepared. Effects are those of :mod:`proxy.sql`,
+statement by statement.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from proxy.verdict import (
     TypesVerdict,
     Verdict,
 )
+from tests.session.row_checks import with_checks
 
 POLICY = Policy("rules", "0" * 64, Contact(), {}, {}, {}, {}, {})
 
@@ -148,7 +150,8 @@ class Rules:
             StatementVerdict(kind, part.split()[0].upper(), part, part, purpose, effects=effects(part))
             for part in split(text)
         )
-        return Verdict(text.encode() if edits else query, statements, edits=tuple(edits), secured=bool(edits))
+        verdict = Verdict(text.encode() if edits else query, statements, edits=tuple(edits), secured=bool(edits))
+        return with_checks(verdict, split(query.decode()), self.context.prepared)
 
     def _refusal(self, text: str, purpose: str | None) -> tuple[Refusal | None, bool]:
         if "REFUSE" in text:

@@ -120,3 +120,28 @@ def test_startup_parameters(case: str) -> None:
 def test_a_startup_packet_of_impossible_length(length: int) -> None:
     with pytest.raises(ProtocolViolation):
         startup.next_packet(length.to_bytes(4, "big") + b"\0\3\0\0")
+
+
+@pytest.mark.parametrize(
+    ("formats", "more", "sent"),
+    [
+        ([], 1, []),
+        ([1], 1, [1]),
+        ([1, 1], 1, [1, 1, 0]),
+        ([0, 1, 1], 1, [0, 1, 1, 0]),
+        ([], 0, []),
+        ([1], 0, [1]),
+        ([1, 1], 0, []),
+    ],
+)
+def test_result_formats_for_columns_that_the_client_does_not_know(
+    formats: list[int], more: int, sent: list[int]
+) -> None:
+    def bind(results: list[int]) -> bytes:
+        numbers = (len(results), *results)
+        parameters = b"\0\1\0\1" + b"\0\3" + b"\0\0\0\2ab" + b"\xff\xff\xff\xff" + bytes(4)
+        return frontend.bind(b"p", b"s", parameters + b"".join(number.to_bytes(2, "big") for number in numbers))
+
+    assert frontend.with_result_formats(bind(formats), more) == bind(sent)
+    with pytest.raises(ProtocolViolation):
+        frontend.with_result_formats(frontend.bind(b"p", b"s", b"\0\0\0\1"), more)

@@ -103,6 +103,23 @@ def test_a_large_bind_is_handed_out_with_its_names_and_can_be_skipped() -> None:
     assert described(take_all(messages)) == [("S", "whole", frontend.SYNC_MESSAGE)]
 
 
+def test_a_large_bind_can_be_gathered() -> None:
+    messages = ClientMessages(LIMITS)
+    messages.feed(frontend.SYNC_MESSAGE + BIG_BIND[:30])
+    assert messages.take() is not None
+    head = messages.take()
+    assert head is not None
+    assert head.form is Form.HEAD
+    messages.gather()
+    assert messages.take() is None
+    assert messages.incomplete
+    messages.feed(BIG_BIND[30:-1])
+    assert messages.take() is None
+    messages.feed(BIG_BIND[-1:] + BIG_BIND[:-1])
+    assert described(take_all(messages))[0] == ("B", "whole", BIG_BIND)
+    assert messages.pending == 0
+
+
 def test_an_oversize_statement_is_never_held() -> None:
     messages = ClientMessages(MessageLimits(statement=100))
     messages.feed(frontend.query(b"x" * 10_000_000)[:5])

@@ -1,0 +1,80 @@
+"""Checks of written rows that a statement carries in its RETURNING: what of its answers is theirs, and what their
+failure means (:attr:`proxy.verdict.StatementVerdict.checked`).
+
+A check fails by a cast that PostgreSQL's own error quotes, so that no function has to be installed upstream. Nothing of
+that error may reach the client: it holds the key of a subject.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.session.replies import Reply
+from proxy.verdict import StatementVerdict, Verdict
+from proxy.wire import backend, frontend
+from proxy.wire.backend import Fields
+from proxy.wire.upstream import Rows
+
+_UNNAMED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: a row of personal information may not be written so")
+"""A check failed, and which is not to be made out: no allowance either way."""
+
+NO_DATA_MESSAGE: Final = backend.message(backend.NO_DATA, b"")
+
+
+def running(reply: Reply) -> StatementVerdict | None:
+    """The statement that the next answers to ``reply`` are of."""
+    verdict = reply.verdict
+    if verdict is None or reply.completed >= len(verdict.statements):
+        return None
+    return verdict.statements[reply.completed]
+
+
+def rows(reply: Reply | None) -> Rows:
+    """What the client gets of the rows that come now."""
+    if reply is None:
+        return Rows.PASS
+    if reply.hidden:
+        return Rows.DROP
+    statement = running(reply)
+    if statement is None or not statement.checked:
+        return Rows.PASS
+    return Rows.DROP if statement.checked == "rows" else Rows.CUT
+
+
+def described(whole: bytes, reply: Reply) -> bytes | None:
+    """A RowDescription as the client sees it; None: as it is."""
+    statement = running(reply)
+    if statement is None or not statement.checked:
+        return None
+    if statement.checked == "column":
+        return backend.without_last_column(whole)
+    return NO_DATA_MESSAGE if reply.kind == frontend.DESCRIBE else b""
+
+
+def bound(whole: bytes, verdict: Verdict | None) -> bytes:
+    """A Bind whose result formats fit the columns that the upstream knows of."""
+    checked = verdict.statements[0].checked if verdict is not None and verdict.statements else ""
+    return frontend.with_result_formats(whole, more=int(checked == "column")) if checked else whole
+
+
+def drops_rows(verdict: Verdict) -> bool:
+    """The client asked for no rows: no row limit holds for those that come."""
+    return bool(verdict.statements) and verdict.statements[0].checked == "rows"
+
+
+def cuts_rows(verdict: Verdict) -> bool:
+    """Each row has a column more than the client asked for."""
+    return bool(verdict.statements) and verdict.statements[0].checked == "column"
+
+
+def failed(fields: Fields, verdict: Verdict | None) -> Refusal | None:
+    """What the upstream's error means, if a check that ``verdict`` put into its text made it."""
+    if verdict is None or not verdict.secret:
+        return None
+    _, token, after = fields.get("M", "").partition(f"{verdict.secret}:")
+    if not token:
+        return None
+    number = after.partition(":")[0]
+    known = number.isascii() and number.isdigit() and int(number) < len(verdict.checks)
+    return verdict.checks[int(number)] if known else _UNNAMED

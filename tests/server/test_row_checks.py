@@ -1,0 +1,206 @@
+"""Rows that are checked behave as if the table had a constraint: each conversation is held twice, with the server
+itself, where ``checked`` has one, and through the proxy, where it has none and the statements carry the check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.wire import backend, frontend
+from proxy.wire.frontend import PORTAL, STATEMENT, SYNC_MESSAGE
+from tests.fix_postgres import Database
+from tests.server.conftest import RunningServer
+from tests.server.raw import RawClient, pipeline, simple
+from tests.session.row_checks import SECRET
+
+CONSTRAINED = """
+    CREATE SCHEMA constrained;
+    CREATE TABLE constrained.checked (n int CHECK (n <> 0), s text);
+    CREATE FUNCTION constrained.partner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.n < 0 AND NOT EXISTS (SELECT FROM constrained.checked WHERE n = -NEW.n)
+            AND EXISTS (SELECT FROM constrained.checked WHERE n = NEW.n) THEN
+            RAISE 'row refused at commit' USING ERRCODE = '42501';
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER partner AFTER INSERT OR UPDATE ON constrained.checked
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION constrained.partner();
+"""
+
+COUNT = simple("SELECT count(*) FROM checked")
+
+
+def prepared(text: str, name: str = "", types: bytes = b"\0\0") -> bytes:
+    return frontend.parse(name.encode(), text.encode(), types)
+
+
+def run(name: str = "", limit: int = 0, formats: list[int] | None = None, parameters: list[str] | None = None) -> bytes:
+    values = [value.encode() for value in parameters or []]
+    rest = b"\0\0" + len(values).to_bytes(2, "big")
+    rest += b"".join(len(value).to_bytes(4, "big") + value for value in values)
+    rest += len(formats or []).to_bytes(2, "big") + b"".join(one.to_bytes(2, "big") for one in formats or [])
+    return frontend.bind(b"", name.encode(), rest) + frontend.execute(b"", limit)
+
+
+def described(text: str, *arguments: str) -> bytes:
+    """Everything a driver may ask of a statement before it runs it."""
+    bind = run("d", parameters=list(arguments)).removesuffix(frontend.execute(b""))
+    return (
+        prepared(text, "d")
+        + frontend.describe(STATEMENT, b"d")
+        + bind
+        + frontend.describe(PORTAL, b"")
+        + frontend.execute(b"")
+        + SYNC_MESSAGE
+        + frontend.close(STATEMENT, b"d")
+        + SYNC_MESSAGE
+    )
+
+
+CONVERSATIONS: dict[str, bytes] = {
+    "a row": simple("INSERT INTO checked VALUES (1)") + COUNT,
+    "many rows": simple("INSERT INTO checked SELECT generate_series(1, 3000)") + COUNT,
+    "a row that is refused": simple("INSERT INTO checked VALUES (0)") + COUNT,
+    "a refused row refuses its statement": simple("INSERT INTO checked VALUES (1), (0), (2)") + COUNT,
+    "RETURNING": simple("INSERT INTO checked VALUES (1, 'a'), (2, NULL) RETURNING n, s") + COUNT,
+    "RETURNING many": simple(
+        "INSERT INTO checked SELECT i, repeat('x', i) FROM generate_series(1, 2000) i RETURNING s"
+    ),
+    "RETURNING a long one": simple("INSERT INTO checked VALUES (1, repeat('x', 3000000)) RETURNING s, n"),
+    "RETURNING, refused": simple("INSERT INTO checked VALUES (1), (0) RETURNING n") + COUNT,
+    "UPDATE and DELETE, one refused": simple("INSERT INTO checked VALUES (1), (2)")
+    + simple("UPDATE checked SET n = n + 1 RETURNING n")
+    + simple("UPDATE checked SET n = n - 2")
+    + COUNT
+    + simple("DELETE FROM checked"),
+    "several in one message": simple(
+        "INSERT INTO checked VALUES (1); SELECT 1; INSERT INTO checked VALUES (2) RETURNING n; SELECT 2; SELECT 3"
+    )
+    + COUNT,
+    "several in one message, one refused": simple("INSERT INTO checked VALUES (1); INSERT INTO checked VALUES (0)")
+    + COUNT,
+    "described": described("INSERT INTO checked VALUES ($1, $2)", "1", "a") + COUNT,
+    "described with RETURNING": described("INSERT INTO checked VALUES ($1, $2) RETURNING n, s", "1", "a") + COUNT,
+    "described and refused": described("INSERT INTO checked VALUES ($1, $2) RETURNING n, s", "0", "a") + COUNT,
+    "in a pipeline": pipeline("SELECT 1", "INSERT INTO checked VALUES (1)", "SELECT 2") + COUNT,
+    "refused in a pipeline": pipeline("SELECT 1", "INSERT INTO checked VALUES (0)", "SELECT 2") + COUNT,
+    "run again and again, and refused": prepared("INSERT INTO checked VALUES ($1) RETURNING n", "s")
+    + run("s", parameters=["1"])
+    + run("s", parameters=["2"])
+    + SYNC_MESSAGE
+    + run("s", parameters=["0"])
+    + run("s", parameters=["3"])
+    + SYNC_MESSAGE
+    + COUNT,
+    "prepared outside of a block, run within one": prepared("INSERT INTO checked VALUES ($1) RETURNING n", "s")
+    + run("s", parameters=["1"])
+    + SYNC_MESSAGE
+    + simple("BEGIN")
+    + run("s", parameters=["2"])
+    + SYNC_MESSAGE
+    + simple("COMMIT")
+    + run("s", parameters=["3"])
+    + SYNC_MESSAGE
+    + COUNT,
+    "a row limit is no matter of what returns no rows": prepared("INSERT INTO checked VALUES (1), (2), (3)")
+    + run(limit=2)
+    + SYNC_MESSAGE
+    + COUNT,
+    "a row limit": simple("BEGIN")
+    + prepared("INSERT INTO checked VALUES (1), (2), (3) RETURNING n")
+    + run(limit=2)
+    + frontend.execute(b"", 1)
+    + frontend.execute(b"", 1)
+    + SYNC_MESSAGE
+    + simple("COMMIT")
+    + COUNT,
+    "a portal that is run twice": prepared("INSERT INTO checked VALUES (1)")
+    + run()
+    + frontend.execute(b"")
+    + SYNC_MESSAGE
+    + COUNT,
+    "a portal with RETURNING that is run twice": prepared("INSERT INTO checked VALUES (1) RETURNING n")
+    + run()
+    + frontend.execute(b"")
+    + SYNC_MESSAGE
+    + COUNT,
+    "binary results": prepared("INSERT INTO checked VALUES (1, 'a') RETURNING n, s")
+    + run(formats=[1])
+    + run(formats=[1, 0])
+    + run(formats=[1, 1])
+    + SYNC_MESSAGE,
+    "binary results of one column": prepared("INSERT INTO checked VALUES (1, 'a') RETURNING n")
+    + run(formats=[1])
+    + SYNC_MESSAGE,
+    "formats of no results": prepared("INSERT INTO checked VALUES (1)")
+    + run(formats=[1])
+    + run(formats=[1, 1, 0])
+    + SYNC_MESSAGE,
+    "a long value": prepared("INSERT INTO checked VALUES (1, $1) RETURNING n, s", types=b"\0\1\0\0\0\x19")
+    + run(formats=[1, 0], parameters=["x" * 200_000])
+    + SYNC_MESSAGE
+    + COUNT,
+    "a long value and no result": prepared("INSERT INTO checked VALUES (1, $1)", types=b"\0\1\0\0\0\x19")
+    + run(parameters=["x" * 200_000])
+    + SYNC_MESSAGE
+    + COUNT,
+    "SQL EXECUTE, and refused": simple("PREPARE i AS INSERT INTO checked VALUES ($1)")
+    + simple("PREPARE r AS INSERT INTO checked VALUES ($1, 'a') RETURNING n, s")
+    + simple("EXECUTE i (1)")
+    + simple("EXECUTE r (2)")
+    + simple("EXECUTE i (0)")
+    + pipeline("EXECUTE r (3)")
+    + COUNT,
+}
+
+
+@pytest.fixture(scope="module")
+def tables(module_database: Database) -> Database:
+    module_database.execute(CONSTRAINED)
+    module_database.execute("CREATE TABLE checked (n int, s text)")
+    return module_database
+
+
+@pytest.fixture
+def empty(tables: Database) -> Iterator[Database]:
+    yield tables
+    tables.execute("TRUNCATE checked, constrained.checked")
+
+
+def without_table(description: bytes) -> bytes:
+    """A RowDescription without the OIDs of the tables that its columns come from."""
+    offset = 7
+    for _ in range(int.from_bytes(description[5:7], "big")):
+        offset = description.index(0, offset) + 1
+        description = description[:offset] + bytes(4) + description[offset + 4 :]
+        offset += 18
+    return description
+
+
+def conversation(client: RawClient, messages: bytes) -> list[bytes | str]:
+    """Every message that comes back until the upstream has closed the connection; an error by its SQLSTATE."""
+    client.send(messages + frontend.TERMINATE_MESSAGE)
+    said: list[bytes | str] = []
+    while (message := client.read_message())[0]:
+        kind, whole = message
+        assert SECRET.encode() not in whole
+        if kind == backend.ERROR_RESPONSE:
+            code = backend.read_fields(whole)["C"]
+            said.append("refused" if code in ("42501", "23514") else f"error {code}")
+        elif kind == backend.ROW_DESCRIPTION:
+            said.append(without_table(whole))
+        elif kind != backend.PARAMETER_STATUS:
+            said.append(whole)
+    return said
+
+
+@pytest.mark.parametrize("case", CONVERSATIONS)
+def test_conversations(server: RunningServer, empty: Database, case: str) -> None:
+    messages = CONVERSATIONS[case]
+    with RawClient(empty.postgres.host, empty.postgres.port, empty.name, search_path="constrained") as direct:
+        expected = conversation(direct, messages)
+    with RawClient("127.0.0.1", server.port, empty.name) as through:
+        assert conversation(through, messages) == expected
+    assert ("refused" in expected) == ("refuse" in case)
