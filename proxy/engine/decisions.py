@@ -18,6 +18,7 @@ from proxy.engine.grounds import Grounds
 from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
 from proxy.engine.refusals import unknown_types, untrusted_types, with_contact
+from proxy.engine.repeated import carried_over
 from proxy.engine.session_state import SessionState
 from proxy.engine.startup import check_startup
 from proxy.engine.template import Template, template_of
@@ -27,12 +28,15 @@ from proxy.policy.decision import next_change
 from proxy.policy.model import Policy
 from proxy.sql.facts import Facts, facts
 from proxy.sql.normalize import fingerprint
+from proxy.sql.repetition import repetition
 from proxy.sql.shape import Shape, shape_of
 from proxy.verdict import Context, StatementVerdict, TypesVerdict, Verdict
 
 _CONTEXTS: Final = 1024
 _TYPES: Final = 1024
 """Remembered combinations of parameter types for one context."""
+_SHORT: Final = 1024
+"""Bytes. Of longer texts, what repeats itself is left out while they are decided."""
 _LONGEST: Final = 64 * 1024
 """Bytes. Longer texts are decided each time: what is that long is rarely sent twice."""
 _VERDICT_BYTES: Final = 16 * 1024 * 1024
@@ -76,14 +80,24 @@ class ContextDecisions:
         if self._valid_until is not None and now >= self._valid_until:
             self.known.clear()
             self._templates.clear()
+        verdict = self._by_repetition(query) if len(query) > _SHORT else None
+        if verdict is None:
+            verdict = self._decided(query, now)
+        if len(query) <= _LONGEST and self._engine.remembers(len(query) + len(verdict.text)):
+            self.known[query] = verdict
+        return verdict
+
+    def _by_repetition(self, query: bytes) -> Verdict | None:
+        short = repetition(query)
+        return None if short is None else carried_over(self.authorize(short.query), query, short)
+
+    def _decided(self, query: bytes, now: datetime) -> Verdict:
         shape = shape_of(query) if len(query) <= _LONGEST else None
         verdict = self._by_template(query, shape)
         if verdict is None:
             verdict = self._engine.decide(query, self._state, now)
             self._valid_until = next_change(self._state.policy, now)
             self._keep_template(verdict, shape)
-        if len(query) <= _LONGEST and self._engine.remembers(len(query) + len(verdict.text)):
-            self.known[query] = verdict
         return verdict
 
     def _by_template(self, query: bytes, shape: Shape | None) -> Verdict | None:
