@@ -287,6 +287,8 @@ class StatementVerdict:
     """It runs only because the role has ``code: true``: nobody judged what it does."""
     raw_origins: Origins = frozenset()
     """The classified columns that a result may name as where a column of it comes from: those shown as they are."""
+    takes_copy: bool = False
+    """It is a COPY FROM STDIN: unless it fails, the upstream asks for data before it completes."""
     checked: Literal["", "rows", "column"] = ""
     """The text's RETURNING carries a check of the rows written. ``rows``: the client asked for no result, so its
     description and rows are dropped and no row limit applies. ``column``: the last column of the result is the check's

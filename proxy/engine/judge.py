@@ -174,7 +174,13 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         effects=tuple(state.resolved(effect) for effect in facts.effects),
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
+        takes_copy=_takes_copy(facts),
     )
+
+
+def _takes_copy(facts: Facts) -> bool:
+    node = facts.statement.node
+    return facts.statement.kind == "CopyStmt" and bool(node.get("is_from")) and "filename" not in node
 
 
 def _check_readers(facts: Facts, *, classified: bool, grounds: Grounds) -> None:

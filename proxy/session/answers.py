@@ -208,11 +208,9 @@ class Answers:
 
     def _copy_in(self) -> None:
         dialogue = self._dialogue
-        ended, swallowed = dialogue.replies.enter_copy()
-        for reply in swallowed:
-            if reply.kind != frontend.SYNC:
-                raise SessionOver("08P01", "unexpected message during COPY from stdin")
-        dialogue.copy_in = not ended
+        if not dialogue.replies.enter_copy():
+            raise StateLost("the upstream takes data for no COPY")
+        dialogue.copy_in = True
 
     def _ready(self, whole: bytes, head: Reply) -> None:
         dialogue = self._dialogue
@@ -248,11 +246,13 @@ class Answers:
             return None
         refusal = self._refusal(fields, head)
         shown = self._shown(fields, head) if refusal is None else errors.of_refusal(refusal, fields)
+        if dialogue.private in (whole if shown is None else shown):
+            raise StateLost("an error names what no client may know")
         sqlstate = sqlstate if refusal is None else refusal.sqlstate
         dialogue.transaction.fail()
         dialogue.copy_in = False
         if head.kind == frontend.QUERY:
-            head.failed = True
+            dialogue.replies.fail(head)
             if head.run is not None and head.run.open:
                 dialogue.events.abandon(head.run, sqlstate)
         elif head.kind != frontend.SYNC:

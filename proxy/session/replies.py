@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
 
 from proxy.errors import Refusal
 from proxy.policy.model import Policy
@@ -14,9 +13,6 @@ from proxy.session.statements import Portal, Statement, Variant
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 
-COPY_END: Final = frontend.COPY_DONE
-"""The kind of an entry that awaits nothing: where the client ended its COPY data, as far as it knew."""
-
 
 @dataclass(slots=True, eq=False)
 class Reply:
@@ -25,6 +21,7 @@ class Reply:
     ``hidden``: the session sent it on its own, the client sees nothing of its success. ``refused``: the message was
     replaced by one that fails with ``expected``, and the client gets the refusal instead. ``barrier``: nothing may be
     decided before it is over. ``verdict`` is that of the text that runs, where there is one, under ``policy``.
+    ``copies``: how often the upstream may still ask for COPY data before it is over.
     """
 
     kind: int
@@ -42,17 +39,25 @@ class Reply:
     limit: int = 0
     completed: int = 0
     failed: bool = False
+    copies: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        runs = self.verdict is not None and self.kind in (frontend.QUERY, frontend.EXECUTE)
+        statements = self.verdict.statements if self.verdict is not None and runs else ()
+        self.copies = sum(statement.takes_copy for statement in statements)
 
 
 class Replies:
     """The queue. After an error upstream skips to the next Sync, so entries up to it are dropped.
 
-    ``skipping``: it skips, and the client's Sync has not been sent yet.
+    ``skipping``: it skips, and the client's Sync has not been sent yet. ``copies``: how often the upstream may still
+    ask for COPY data. What the client sends meanwhile may be read as such data, or not if the COPY fails: it must wait.
     """
 
     def __init__(self) -> None:
         self._queue: deque[Reply] = deque()
         self.barriers = 0
+        self.copies = 0
         self.skipping = False
 
     def __len__(self) -> int:
@@ -65,18 +70,28 @@ class Replies:
     def append(self, reply: Reply) -> None:
         self._queue.append(reply)
         self.barriers += reply.barrier
-
-    def copy_ended(self) -> None:
-        """The client sent CopyDone or CopyFail before it can have known that the upstream takes COPY data."""
-        if self._queue:
-            self._queue.append(Reply(COPY_END))
+        self.copies += reply.copies
 
     def pop(self) -> Reply:
         reply = self._queue.popleft()
         self.barriers -= reply.barrier
-        while self._queue and self._queue[0].kind == COPY_END:
-            self._queue.popleft()
+        self.copies -= reply.copies
         return reply
+
+    def fail(self, reply: Reply) -> None:
+        """The statements of a simple query that have not run will not: ``reply`` is the head."""
+        reply.failed = True
+        self.copies -= reply.copies
+        reply.copies = 0
+
+    def enter_copy(self) -> bool:
+        """The head takes COPY data. False if that was not to be expected."""
+        head = self._queue[0]
+        if not head.copies:
+            return False
+        head.copies -= 1
+        self.copies -= 1
+        return True
 
     def skip(self) -> list[Reply]:
         """The head failed in an extended query: drops it and the rest of its segment. Returns what was dropped."""
@@ -85,22 +100,3 @@ class Replies:
             dropped.append(self.pop())
         self.skipping = not self._queue
         return dropped
-
-    def enter_copy(self) -> tuple[bool, list[Reply]]:
-        """The head takes COPY data: what the client sent behind it goes into that (manual, 55.2.6).
-
-        Returns whether the end of the data was already sent, and what PostgreSQL reads in vain meanwhile: it ignores
-        Sync and Flush in the data, anything else is an error there.
-        """
-        head = self._queue.popleft()
-        swallowed: list[Reply] = []
-        ended = False
-        while self._queue and not ended:
-            reply = self._queue.popleft()
-            if reply.kind == COPY_END:
-                ended = True
-            else:
-                swallowed.append(reply)
-                self.barriers -= reply.barrier
-        self._queue.appendleft(head)
-        return ended, swallowed

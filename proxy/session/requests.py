@@ -62,14 +62,13 @@ class Requests:
         """False if the frame must wait."""
         dialogue = self._dialogue
         kind = frame.kind
+        if dialogue.replies.copies and not dialogue.copy_in:
+            return False
         if frame.form is Form.PIECE:
             dialogue.outbox.upstream.append(frame.data)
             return True
         if dialogue.copy_in and kind not in _COPY and kind != frontend.TERMINATE:
-            # PostgreSQL ignores Flush and Sync amid COPY data, and fails on anything else (copyfromparse.c).
-            if kind not in (frontend.SYNC, frontend.FLUSH):
-                raise ProtocolViolation(f"unexpected message type 0x{kind:02X} during COPY from stdin")
-            return True
+            return self._amid_copy(kind)
         if dialogue.replies.skipping and kind not in (frontend.SYNC, frontend.TERMINATE):
             if frame.form is Form.HEAD:
                 self._messages.skip_rest()
@@ -80,6 +79,13 @@ class Requests:
             return self._decided(frame)
         self._relay(frame)
         return True
+
+    def _amid_copy(self, kind: int) -> bool:
+        """PostgreSQL ignores Flush and Sync amid COPY data, and fails on anything else (copyfromparse.c). But behind
+        data that it does not accept it answers a Sync, so that one waits until there is more data, or an error."""
+        if kind not in (frontend.SYNC, frontend.FLUSH):
+            raise ProtocolViolation(f"unexpected message type 0x{kind:02X} during COPY from stdin")
+        return kind == frontend.FLUSH or self._messages.next_kind(beyond=(frontend.SYNC, frontend.FLUSH)) in _COPY
 
     def _decided(self, frame: Frame) -> bool:
         match frame.kind:
@@ -306,7 +312,4 @@ class Requests:
             frontend.require_empty(whole)
         dialogue = self._dialogue
         dialogue.outbox.upstream.append(whole)
-        if dialogue.copy_in:
-            dialogue.copy_in = False
-        else:
-            dialogue.replies.copy_ended()
+        dialogue.copy_in = False

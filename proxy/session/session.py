@@ -203,13 +203,14 @@ class Session:
     def _leave_after_client(self) -> None:
         if self._requests is None or self._dialogue is None:
             self._end(None)
-        elif not self._requests.waiting and not self._dialogue.terminated:
-            if self._dialogue.copy_in:
-                # To end the connection is what aborts a COPY whose data will not be complete.
-                self._end(CONNECTION_FAILURE)
-            else:
-                self._dialogue.terminated = True
-                self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
+        elif self._dialogue.terminated:
+            return
+        elif self._dialogue.copy_in or (self._client.torn and not self._requests.waiting):
+            # To end the connection is what aborts a COPY whose data will not be complete, and what ends half a message.
+            self._end(CONNECTION_FAILURE)
+        elif not self._requests.waiting:
+            self._dialogue.terminated = True
+            self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -92,6 +92,19 @@ class ClientMessages:
         """What is pending is the beginning of one message; the rest must be read before anything can be done."""
         return self._size < self._needed
 
+    @property
+    def torn(self) -> bool:
+        """What was taken ends within a message, so that nothing else can follow before the rest of it."""
+        return self._remaining > 0
+
+    def next_kind(self, beyond: tuple[int, ...]) -> int | None:
+        """The type byte of the first message to come that is none of ``beyond``, which are messages without a body."""
+        self._join()
+        position = self._offset
+        while position < len(self._buffer) and self._buffer[position] in beyond:
+            position += 5
+        return self._buffer[position] if position < len(self._buffer) else None
+
     def pass_rest(self) -> None:
         """The rest of the message of the last HEAD comes as PIECE frames."""
         self._skipping = False

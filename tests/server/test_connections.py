@@ -260,6 +260,30 @@ def test_a_client_that_only_stops_sending_is_still_answered(server: RunningServe
         assert client.read() == "closed"
 
 
+LONG_BIND = frontend.bind(b"", b"s", b"\0\0\0\1" + (1 << 20).to_bytes(4, "big") + bytes(1 << 20) + b"\0\0")
+HALVES = {
+    "of a CopyData": simple("COPY t FROM STDIN") + frontend.message(frontend.COPY_DATA, b"1\n" * 512)[:8],
+    "of a CopyData that nobody asked for": frontend.message(frontend.COPY_DATA, b"1\n" * 512)[:8],
+    "of a long Bind": frontend.parse(b"s", b"SELECT $1") + LONG_BIND[:100_000],
+    "of COPY data": simple("COPY t FROM STDIN") + frontend.message(frontend.COPY_DATA, b"1\n"),
+    "of a query": simple("SELECT 1")[:8],
+}
+
+
+@pytest.mark.parametrize("case", HALVES)
+def test_a_client_that_ends_its_stream_within_a_message(
+    server: RunningServer, module_database: Database, case: str
+) -> None:
+    before = server.server.connections
+    with connect(server, module_database) as client:
+        client.query("CREATE TEMP TABLE t (n int)")
+        client.send(HALVES[case])
+        client.socket.shutdown(socket.SHUT_WR)
+        while client.read() != "closed":
+            pass
+        wait_until(lambda: server.server.connections == before)
+
+
 def test_the_upstream_ends_a_session(server: RunningServer, module_database: Database) -> None:
     with connect(server, module_database) as client:
         pid = next(line for line in client.query("SELECT pg_backend_pid()") if line.startswith("D"))[2:]

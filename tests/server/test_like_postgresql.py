@@ -143,6 +143,34 @@ CONVERSATIONS: dict[str, bytes] = {
     + COPY_DONE
     + SYNC_MESSAGE
     + simple("SELECT count(*) FROM c"),
+    "COPY in that fails before a Sync": simple("CREATE TEMP TABLE c (n int)")
+    + extended("COPY c FROM STDIN")
+    + copy_data("x\n")
+    + SYNC_MESSAGE,
+    "COPY in that fails before a Sync, and more": simple("CREATE TEMP TABLE c (n int)")
+    + extended("COPY c FROM STDIN")
+    + SYNC_MESSAGE
+    + copy_data("x\n")
+    + COPY_DONE
+    + SYNC_MESSAGE
+    + pipeline("SELECT 1", "SELECT 2")
+    + simple("SELECT count(*) FROM c"),
+    "COPY in that fails before it begins": simple("CREATE TEMP TABLE c (n int)")
+    + extended("COPY c (nothing) FROM STDIN")
+    + SYNC_MESSAGE
+    + simple("SELECT 1; COPY c (nothing) FROM STDIN; SELECT 2")
+    + pipeline("SELECT 3"),
+    "COPY in whose trigger fails before it reads": simple("CREATE TEMP TABLE c (n int)")
+    + simple("CREATE FUNCTION pg_temp.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$")
+    + simple("CREATE TRIGGER t BEFORE INSERT ON c EXECUTE  FUNCTION pg_temp.no()")
+    + extended("COPY c FROM STDIN")
+    + SYNC_MESSAGE
+    + pipeline("SELECT 1"),
+    "COPY in within a failed transaction": simple("BEGIN; SELECT 1/0")
+    + extended("COPY c FROM STDIN")
+    + SYNC_MESSAGE
+    + simple("ROLLBACK")
+    + simple("SELECT 1"),
     "COPY out": simple("COPY (SELECT generate_series(1, 3)) TO STDOUT") + pipeline("COPY (SELECT 1) TO STDOUT"),
     "two COPY in one query": simple("CREATE TEMP TABLE c (n int)")
     + simple("COPY c FROM STDIN; COPY c FROM STDIN; SELECT count(*) FROM c")

@@ -64,6 +64,7 @@ _PATTERNS: tuple[tuple[str, type | str], ...] = (
     (r"DROP TABLE " + _NAME, DropRelation),
     (r"(CREATE|ALTER|DROP)\b", ChangeCatalog),
 )
+_COPY_IN = re.compile(r"COPY .* FROM STDIN", re.IGNORECASE)
 _COMPILED = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), what) for pattern, what in _PATTERNS]
 
 
@@ -147,7 +148,15 @@ class Rules:
             text = text.replace("SECRET", "MASKED")
         kind = "mask" if edits else "pass"
         statements = tuple(
-            StatementVerdict(kind, part.split()[0].upper(), part, part, purpose, effects=effects(part))
+            StatementVerdict(
+                kind,
+                part.split()[0].upper(),
+                part,
+                part,
+                purpose,
+                effects=effects(part),
+                takes_copy=bool(_COPY_IN.match(part)),
+            )
             for part in split(text)
         )
         verdict = Verdict(text.encode() if edits else query, statements, edits=tuple(edits), secured=bool(edits))
