@@ -8,10 +8,10 @@ from enum import Enum, auto
 from typing import Final
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
-from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
+from proxy.session.circumstances import PolicyHolder
 from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox
-from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost
+from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost, no_policy
 from proxy.verdict import Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
@@ -55,7 +55,7 @@ class Startup:
     def __init__(
         self,
         engine: Engine,
-        policy: Policy,
+        policies: PolicyHolder,
         outbox: Outbox,
         client: ClientMessages,
         upstream: UpstreamMessages,
@@ -69,7 +69,7 @@ class Startup:
         self.full = False
         self.upstream_ending: str | None = None
         self._engine = engine
-        self._policy = policy
+        self._policies = policies
         self._outbox = outbox
         self._client = client
         self._upstream = upstream
@@ -121,7 +121,11 @@ class Startup:
         if self.full:
             raise SessionOver(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
         self.parameters = startup.read_parameters(packet)
-        judged = self._engine.check_startup(self.parameters, self._policy)
+        database = self.parameters.get("database") or self.parameters.get("user", "")
+        policy = self._policies.of(database)
+        if policy is None:
+            raise no_policy(database)
+        judged = self._engine.check_startup(self.parameters, policy)
         if isinstance(judged, Refusal):
             raise SessionOver.refused(judged)
         self._declared = judged
