@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final, cast
 
+from proxy.server.certificates import Tls
 from proxy.server.connect import connect
 from proxy.server.options import Address
 
@@ -29,12 +30,12 @@ class _Forwarding(asyncio.Protocol):
             self.closed.set_result(None)
 
 
-async def forward(packet: bytes, upstream: Address) -> None:
+async def forward(packet: bytes, upstream: Address, tls: Tls) -> None:
     """Hands ``packet`` to the upstream and waits until it has been dealt with. A failure is logged: the protocol has
     no answer for it."""
     try:
         async with asyncio.timeout(SECONDS):
-            transport, forwarding = await connect(lambda: _Forwarding(packet), upstream)
+            transport, forwarding = await connect(lambda: _Forwarding(packet), upstream, tls)
             try:
                 await forwarding.closed
             finally:

@@ -8,10 +8,24 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
 from proxy.server import cancel
+from proxy.server.certificates import ALPN
 from proxy.server.connect import connect, keep_alive
 from proxy.server.options import ServerOptions
 from proxy.server.plans import Plans
-from proxy.session import Cancel, CatalogSource, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Session
+from proxy.server.tls import TlsTransport
+from proxy.session import (
+    Cancel,
+    CatalogSource,
+    CheckPlan,
+    ClientEncryption,
+    Close,
+    Command,
+    Connect,
+    Fault,
+    LoadCatalog,
+    Session,
+    StartTls,
+)
 
 HIGH_WATER: Final = 512 * 1024
 LOW_WATER: Final = 128 * 1024
@@ -155,7 +169,11 @@ class Link:
         """The client's connection is there."""
         keep_alive(transport)
         peer = transport.get_extra_info("peername")
-        self.session = self._new_session(f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix socket")
+        over_tcp = isinstance(peer, tuple)
+        self.session = self._new_session(f"{peer[0]}:{peer[1]}" if over_tcp else "unix socket")
+        keys = self._options.tls.client_keys
+        if keys is not None and over_tcp:
+            self.session.offer_encryption(ClientEncryption(required=keys.required, certificate=keys.certificates))
         if not self._opened(self):
             self.session.turn_away()
         self._deadline = asyncio.get_running_loop().call_later(self._options.startup_timeout, self._expire)
@@ -217,6 +235,8 @@ class Link:
         match command:
             case Connect():
                 self._start(self._connect())
+            case StartTls():
+                self._start_tls(command)
             case LoadCatalog():
                 self._start(self._load(command))
             case CheckPlan():
@@ -245,12 +265,14 @@ class Link:
     async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, self._upstream = await connect(lambda: _Upstream(self), self._options.upstream)
+                options = self._options
+                _, self._upstream = await connect(lambda: _Upstream(self), options.upstream, options.tls)
         except (OSError, TimeoutError) as error:
             _log.warning("cannot connect to the upstream: %s", error)
             self.session.upstream_lost("cannot connect to the upstream")
         else:
-            self.session.upstream_connected()
+            local = bool(self._options.upstream.path)
+            self.session.upstream_connected(private=local or isinstance(self._upstream.transport, TlsTransport))
         self.flush()
         if self.session.ended:
             self._close_upstream()
@@ -275,8 +297,28 @@ class Link:
         self.flush()
 
     async def _cancel(self, packet: bytes) -> None:
-        await cancel.forward(packet, self._options.upstream)
+        await cancel.forward(packet, self._options.upstream, self._options.tls)
         self.client.close()
+
+    def _start_tls(self, command: StartTls) -> None:
+        """Nothing was read since the session wanted it: what comes from now on is the handshake's."""
+        context, below = self._options.tls.client, self.client.transport
+        if context is None or below is None:
+            return
+
+        def established(tls: TlsTransport) -> None:
+            if command.direct and tls.alpn != ALPN:
+                _log.warning("a client began with TLS and did not name the protocol %s by ALPN", ALPN)
+                tls.close()
+            else:
+                self.session.client_encrypted(tls.peer_name)
+
+        def failed(error: Exception) -> None:
+            _log.warning("TLS with a client failed: %s", error)
+
+        tls = TlsTransport(below, self.client, context, established=established, failed=failed)
+        self.client.transport = tls
+        tls.begin(command.received)
 
     def _expire(self) -> None:
         if not self.session.started:

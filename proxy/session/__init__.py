@@ -21,13 +21,15 @@
 """
 
 from proxy.session.circumstances import CatalogSource, PolicyHolder
-from proxy.session.outbox import Cancel, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Outbox
+from proxy.session.encryption import ClientEncryption
+from proxy.session.outbox import Cancel, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Outbox, StartTls
 from proxy.session.session import Session, Surroundings
 
 __all__ = [
     "Cancel",
     "CatalogSource",
     "CheckPlan",
+    "ClientEncryption",
     "Close",
     "Command",
     "Connect",
@@ -36,5 +38,6 @@ __all__ = [
     "Outbox",
     "PolicyHolder",
     "Session",
+    "StartTls",
     "Surroundings",
 ]

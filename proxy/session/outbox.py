@@ -13,6 +13,17 @@ class Connect:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """From now on the client's connection is TLS, then call ``client_encrypted``.
+
+    ``direct``: the client did not ask before (PostgreSQL 17), and ``received`` is how its handshake begins.
+    """
+
+    received: bytes = b""
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Hand this CancelRequest to the upstream on a connection of its own, then close the client's."""
 
@@ -55,7 +66,7 @@ class Fault:
     error: BaseException
 
 
-Command = Connect | Cancel | LoadCatalog | CheckPlan | Close | Fault
+Command = Connect | StartTls | Cancel | LoadCatalog | CheckPlan | Close | Fault
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from proxy.journal import Journal, SessionFacts
 from proxy.session.answers import Answers
 from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHolder
 from proxy.session.dialogue import Dialogue
+from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
 from proxy.session.outbox import Close, Fault, Outbox
 from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, too_many_of_role
@@ -51,6 +52,8 @@ class Surroundings:
     witness: bool = False
     """Somebody answers CheckPlan."""
     roles: RoleCount | None = None
+    passwords: bool = False
+    """A client that connects by TLS is asked for its password, and logged in upstream with it."""
 
 
 class Session:
@@ -67,7 +70,10 @@ class Session:
         self._client = ClientMessages(surroundings.limits)
         self._upstream = UpstreamMessages()
         self._events = Events(surroundings.journal, facts, surroundings.clock)
-        self._startup = Startup(surroundings.engine, surroundings.policies, self.outbox, self._client, self._upstream)
+        self._startup = Startup(
+            surroundings.engine, surroundings.policies.policy, self.outbox, self._client, self._upstream
+        )
+        self._startup.passwords = surroundings.passwords
         self._dialogue: Dialogue | None = None
         self._requests: Requests | None = None
         self._judge = self._startup.judge
@@ -111,6 +117,14 @@ class Session:
 
         self._guarded(work)
 
+    def offer_encryption(self, encryption: ClientEncryption) -> None:
+        """This client may have TLS, or must; nobody who is not offered it gets it."""
+        self._startup.encryption = encryption
+
+    def client_encrypted(self, certificate: str | None) -> None:
+        """What a StartTls asked for. ``certificate``: the common name in the client's, if it showed one."""
+        self._startup.client_encrypted(certificate)
+
     def client_lost(self) -> None:
         """The client sends no more. What it sent before is still done, as PostgreSQL does it."""
         self._client_gone = True
@@ -134,9 +148,10 @@ class Session:
 
     # --- upstream -----------------------------------------------------------------------------------------------------
 
-    def upstream_connected(self) -> None:
+    def upstream_connected(self, private: bool = False) -> None:
+        """``private``: by TLS or on the same machine."""
         self._connected = True
-        self._guarded(self._startup.upstream_connected)
+        self._guarded(lambda: self._startup.upstream_connected(private))
 
     def upstream_data(self, data: bytes) -> None:
         def work() -> None:

@@ -8,10 +8,12 @@ from enum import Enum, auto
 from typing import Final
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
+from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
-from proxy.session.circumstances import PolicyHolder
-from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox
-from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost, no_policy
+from proxy.session.encryption import INVALID_AUTHORIZATION, ClientEncryption, unencrypted_data
+from proxy.session.login import PasswordLogin
+from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox, StartTls
+from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost
 from proxy.verdict import Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
@@ -36,6 +38,14 @@ PROBE: Final = (f"SELECT session_user, current_user, pg_catalog.current_database
 """Asks the upstream who the session is. Schema-qualified throughout: its search_path may be anybody's."""
 
 
+_ENCRYPTION: Final = {startup.SSL_REQUEST: "SSL", startup.GSSENC_REQUEST: "GSSAPI encryption"}
+"""Requests for encryption, as PostgreSQL's errors call them."""
+
+_QUERY_CANCELED: Final = "57014"
+_MAX_INTERRUPTIONS: Final = 3
+"""Of the probe. A statement_timeout that is too short for it would interrupt it for ever."""
+
+
 class Phase(Enum):
     """How far the start has come."""
 
@@ -55,7 +65,7 @@ class Startup:
     def __init__(
         self,
         engine: Engine,
-        policies: PolicyHolder,
+        policy: Policy,
         outbox: Outbox,
         client: ClientMessages,
         upstream: UpstreamMessages,
@@ -67,9 +77,11 @@ class Startup:
         self.start: dict[str, str] = {}
         self.ready = b""
         self.full = False
+        self.encryption: ClientEncryption | None = None
+        self.passwords = False
         self.upstream_ending: str | None = None
         self._engine = engine
-        self._policies = policies
+        self._policy = policy
         self._outbox = outbox
         self._client = client
         self._upstream = upstream
@@ -77,8 +89,13 @@ class Startup:
         self._asked: set[tuple[int, int]] = set()
         self._declared: dict[str, str] = {}
         self._message = b""
+        self._encrypted = False
+        self._certificate: str | None = None
+        self._private = False
         self._challenged = False
+        self._login: PasswordLogin | None = None
         self._row: list[bytes | None] | None = None
+        self._interruptions = 0
 
     # --- client -------------------------------------------------------------------------------------------------------
 
@@ -91,11 +108,15 @@ class Startup:
             self._client.feed(data)
             self.advance()
 
+    def client_encrypted(self, certificate: str | None) -> None:
+        """The handshake is over. Neither kind of encryption can be asked for any more."""
+        self._encrypted = True
+        self._certificate = certificate
+        self._asked = {*_ENCRYPTION}
+
     def _next_packet(self) -> bool:
-        if self._packets[:1] == bytes((startup.TLS_HANDSHAKE,)):
-            self._outbox.client.append(startup.TLS_HANDSHAKE_FAILURE)
-            self._outbox.commands.append(Close())
-            self._packets = b""
+        if self._packets[:1] == bytes((startup.TLS_HANDSHAKE,)) and not self._asked:
+            self._direct_tls()
             return False
         packet = startup.next_packet(self._packets)
         if packet is None:
@@ -105,12 +126,29 @@ class Startup:
             self._outbox.commands.append(Cancel(packet.whole))
             self._packets = b""
             return False
-        if packet.version in (startup.SSL_REQUEST, startup.GSSENC_REQUEST) and packet.version not in self._asked:
-            self._asked.add(packet.version)
-            self._outbox.client.append(b"N")
-            return True
+        if packet.version in _ENCRYPTION and packet.version not in self._asked:
+            self._encryption_request(packet.version)
+            return False
         self._startup_message(packet)
         return True
+
+    def _direct_tls(self) -> None:
+        received, self._packets = self._packets, b""
+        if self.encryption is not None:
+            self._outbox.commands.append(StartTls(received, direct=True))
+        else:
+            self._outbox.client.append(startup.TLS_HANDSHAKE_FAILURE)
+            self._outbox.commands.append(Close())
+
+    def _encryption_request(self, code: tuple[int, int]) -> None:
+        if self._packets:
+            raise unencrypted_data(_ENCRYPTION[code])
+        self._asked.add(code)
+        if code == startup.SSL_REQUEST and self.encryption is not None:
+            self._outbox.client.append(b"S")
+            self._outbox.commands.append(StartTls())
+        else:
+            self._outbox.client.append(b"N")
 
     def _startup_message(self, packet: startup.Packet) -> None:
         if packet.version[0] != 3:
@@ -121,11 +159,10 @@ class Startup:
         if self.full:
             raise SessionOver(TOO_MANY_CONNECTIONS, "sorry, too many clients already")
         self.parameters = startup.read_parameters(packet)
-        database = self.parameters.get("database") or self.parameters.get("user", "")
-        policy = self._policies.of(database)
-        if policy is None:
-            raise no_policy(database)
-        judged = self._engine.check_startup(self.parameters, policy)
+        if self.encryption is not None:
+            role = self.parameters.get("user", "")
+            self.encryption.check(role, encrypted=self._encrypted, certificate=self._certificate)
+        judged = self._engine.check_startup(self.parameters, self._policy)
         if isinstance(judged, Refusal):
             raise SessionOver.refused(judged)
         self._declared = judged
@@ -135,7 +172,9 @@ class Startup:
         self._packets = b""
         self._outbox.commands.append(Connect())
 
-    def upstream_connected(self) -> None:
+    def upstream_connected(self, private: bool) -> None:
+        """``private``: by TLS or on the same machine, so that a password may go there as it is."""
+        self._private = private
         self._outbox.upstream.append(self._message)
         self._message = b""
         self.phase = Phase.AUTHENTICATING
@@ -152,7 +191,7 @@ class Startup:
             if frame.kind != frontend.PASSWORD or frame.form is not Form.WHOLE:
                 raise ProtocolViolation(f"expected password response, got message type {frame.kind}")
             self._challenged = False
-            self._outbox.upstream.append(frame.data)
+            self._outbox.upstream.append(frame.data if self._login is None else self._login.begin(frame.data))
 
     # --- upstream -----------------------------------------------------------------------------------------------------
 
@@ -181,15 +220,44 @@ class Startup:
 
     def _authentication(self, whole: bytes) -> bytes | None:
         code = backend.read_authentication(whole)
+        if self._login is not None:
+            return self._logging_in(self._login, code, whole)
         if code == backend.AUTHENTICATION_OK:
             self.phase = Phase.SETTLING
             return None
         self._challenged = code != backend.AUTHENTICATION_SASL_FINAL
+        asks = self.passwords and self._encrypted
+        if code == backend.AUTHENTICATION_SASL and asks:
+            self._login = PasswordLogin(self.parameters.get("user", ""), backend.read_mechanisms(whole))
+            return backend.authentication(backend.AUTHENTICATION_CLEARTEXT_PASSWORD)
+        if code == backend.AUTHENTICATION_CLEARTEXT_PASSWORD and asks and not self._private:
+            raise SessionOver(
+                INVALID_AUTHORIZATION,
+                "consentry: the upstream asks for the password in clear text on a connection without TLS",
+            )
         return backend.without_channel_binding(whole) if code == backend.AUTHENTICATION_SASL else None
+
+    def _logging_in(self, login: PasswordLogin, code: int, whole: bytes) -> bytes | None:
+        match code:
+            case backend.AUTHENTICATION_SASL_CONTINUE:
+                self._outbox.upstream.append(login.answer(whole))
+                return b""
+            case backend.AUTHENTICATION_SASL_FINAL:
+                login.finish(whole)
+                return b""
+            case backend.AUTHENTICATION_OK if login.verified:
+                self._login = None
+                self.phase = Phase.SETTLING
+                return None
+        raise StateLost("the upstream changed the method of authentication")
 
     def _error(self, whole: bytes) -> bytes | None:
         if self.phase is Phase.PROBING:
             fields = backend.read_fields(whole)
+            if fields.get("C") == _QUERY_CANCELED and self._interruptions < _MAX_INTERRUPTIONS:
+                # The client holds its key already; PostgreSQL would have been idle by now.
+                self._interruptions += 1
+                return b""
             raise SessionOver(fields.get("C", "XX000"), "consentry: the session's settings cannot be read")
         self.upstream_ending = backend.read_fields(whole).get("C", "")
         return None
@@ -200,6 +268,9 @@ class Startup:
                 return b""
             case backend.DATA_ROW:
                 self._row = backend.read_row(whole)
+                return b""
+            case backend.READY_FOR_QUERY if self._row is None and self._interruptions:
+                self._outbox.upstream.append(frontend.query(PROBE))
                 return b""
             case backend.READY_FOR_QUERY if self._row is not None:
                 self._upstream.read_rows = False

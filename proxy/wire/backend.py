@@ -35,7 +35,9 @@ NOTIFICATION_RESPONSE: Final = ord("A")
 FUNCTION_CALL_RESPONSE: Final = ord("V")
 
 AUTHENTICATION_OK: Final = 0
+AUTHENTICATION_CLEARTEXT_PASSWORD: Final = 3
 AUTHENTICATION_SASL: Final = 10
+AUTHENTICATION_SASL_CONTINUE: Final = 11
 AUTHENTICATION_SASL_FINAL: Final = 12
 
 IDLE: Final = ord("I")
@@ -113,9 +115,24 @@ def read_authentication(whole: bytes) -> int:
     return code
 
 
+def authentication(code: int) -> bytes:
+    """An Authentication message without anything but its code."""
+    return message(AUTHENTICATION, _INT32.pack(code))
+
+
+def read_mechanisms(whole: bytes) -> list[bytes]:
+    """The names that an AuthenticationSASL offers."""
+    return [name for name in whole[9:].split(b"\0") if name]
+
+
+def read_sasl(whole: bytes) -> bytes:
+    """What an AuthenticationSASLContinue or AuthenticationSASLFinal carries."""
+    return whole[9:]
+
+
 def without_channel_binding(whole: bytes) -> bytes:
     """AuthenticationSASL without the mechanisms that bind to a TLS channel: two legs are two channels (RFC 5802, 6)."""
-    offered = [name for name in whole[9:].split(b"\0") if name]
+    offered = read_mechanisms(whole)
     kept = [name for name in offered if not name.endswith(b"-PLUS")]
     if kept == offered:
         return whole

@@ -94,6 +94,14 @@ def close(kind: bytes, name: bytes) -> bytes:
     return message(CLOSE, kind + name + b"\0")
 
 
+def sasl_initial_response(mechanism: bytes, data: bytes) -> bytes:
+    return message(PASSWORD, mechanism + b"\0" + _INT32.pack(len(data)) + data)
+
+
+def sasl_response(data: bytes) -> bytes:
+    return message(PASSWORD, data)
+
+
 def renamed_bind(head: bytes, names: Bind, statement: bytes, length: int) -> bytes:
     """``head`` (the first bytes of a Bind of ``length``, names included) with another statement's name."""
     grown = length + len(statement) - len(names.statement)
@@ -163,6 +171,14 @@ def read_execute(whole: bytes) -> Execute:
     if len(whole) - end != 4:
         raise ProtocolViolation("invalid message format")
     return Execute(portal, _INT32.unpack_from(whole, end)[0])
+
+
+def read_password(whole: bytes) -> bytes:
+    """The password of a PasswordMessage."""
+    password, end = _string(whole, 5)
+    if end != len(whole):
+        raise ProtocolViolation("invalid password packet size")
+    return password
 
 
 def require_empty(whole: bytes) -> None:

@@ -49,11 +49,11 @@ def shown(kind: int, whole: bytes) -> str:
 
 
 class RawClient:
-    """A logged-in connection. ``greeting`` is what came before it was ready."""
+    """A logged-in connection. ``greeting`` is what came before it was ready, ``key`` what a CancelRequest says."""
 
     def __init__(self, host: str, port: int, database: str, user: str = "postgres", **parameters: str) -> None:
         self.socket = socket.create_connection((host, port), timeout=SECONDS)
-        self._buffer = b""
+        self.key = self._buffer = b""
         names = {"user": user, "database": database, **{k.replace("__", "."): v for k, v in parameters.items()}}
         self.send(startup.startup_message(names))
         self.greeting = self.read_until_ready()
@@ -95,7 +95,10 @@ class RawClient:
         header = self._take(5)
         if len(header) < 5:
             return 0, b""
-        return header[0], header + self._take(int.from_bytes(header[1:], "big") - 4)
+        body = self._take(int.from_bytes(header[1:], "big") - 4)
+        if header[0] == backend.BACKEND_KEY_DATA:
+            self.key = body
+        return header[0], header + body
 
     def _take(self, size: int) -> bytes:
         while len(self._buffer) < size:
