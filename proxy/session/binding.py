@@ -10,7 +10,7 @@ from proxy.errors import Refusal
 from proxy.session import checks
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
-from proxy.session.names import Unsettled
+from proxy.session.names import Change, Unsettled
 from proxy.session.reasons import (
     FAILED_TRANSACTION,
     PREPARED_BY_SQL,
@@ -21,12 +21,14 @@ from proxy.session.reasons import (
     ran_before,
 )
 from proxy.session.replies import Reply
-from proxy.session.statements import Portal, Statement, Variant
+from proxy.session.statements import WITHHELD, Portal, Statement, Variant
 from proxy.verdict import Verdict
 from proxy.wire import backend, frontend
 
 MAX_VARIANTS: Final = 8
 """Texts of one statement kept prepared: a session that alternates between so many purposes prepares anew."""
+
+NO_TYPES: Final = b"\0\0"
 
 Sent = tuple[bytes, Reply]
 
@@ -120,17 +122,50 @@ class Binding:
         return [_hidden_close(name) for name in names]
 
     def _use_variant(self, bound: Bound, statement: Statement, types: bytes, verdict: Verdict) -> None:
+        bound.statement = self._variant(bound.before, statement, types, verdict.text, verdict)
+
+    def _variant(
+        self, before: list[Sent], statement: Statement, types: bytes, text: bytes, verdict: Verdict | None
+    ) -> bytes:
+        """The private name under which the upstream has ``text``, when ``before`` has been sent."""
         dialogue = self._dialogue
-        variant = statement.variants.get(verdict.text)
+        variant = statement.variants.get(text)
         if variant is None or not variant.usable(dialogue.segment):
             if len(statement.variants) >= MAX_VARIANTS:
                 oldest = statement.variants.pop(next(iter(statement.variants)))
-                bound.before.append(_hidden_close(oldest.name))
+                before.append(_hidden_close(oldest.name))
             variant = Variant(dialogue.private + str(next(self._numbers)).encode(), dialogue.segment)
-            statement.variants[verdict.text] = variant
+            statement.variants[text] = variant
             reply = Reply(frontend.PARSE, verdict, hidden=True, variant=variant)
-            bound.before.append((frontend.parse(variant.name, verdict.text, types), reply))
-        bound.statement = variant.name
+            before.append((frontend.parse(variant.name, text, types), reply))
+        return variant.name
+
+    def describe(self, statement: Statement) -> tuple[list[Sent], bytes | None]:
+        """What to send before a Describe, and the upstream's name to describe, None for the client's own."""
+        if not statement.withheld or statement.types is None:
+            return [], None
+        before: list[Sent] = self.close_discarded(statement)
+        name = self._variant(before, statement, statement.types, statement.text, None)
+        return before, name
+
+    def withhold(self, name: bytes, statement: Statement, change: Change[Statement]) -> list[Sent]:
+        """Prepares a text that is refused for now such that nothing can run it, not even by a mistake, and that all
+        errors are its own.
+
+        PostgreSQL drops the unnamed statement before it reads another, but finds a name taken only afterwards.
+        """
+        sent: list[Sent] = []
+        self._variant(sent, statement, statement.types or NO_TYPES, statement.text, None)
+        own = sent[-1][1]
+        placeholder = Reply(frontend.PARSE)
+        if name:
+            sent.append((frontend.parse(name, WITHHELD), placeholder))
+            placeholder.statement = change
+        else:
+            sent.insert(0, (frontend.parse(name, WITHHELD), placeholder))
+            placeholder.hidden, own.hidden = True, False
+            own.statement = change
+        return sent
 
     def _missing_statement(self, name: bytes) -> Bound:
         reply = Reply(frontend.BIND, refused=no_statement(name), expected=UNDEFINED_STATEMENT)

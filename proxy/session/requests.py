@@ -80,6 +80,8 @@ class Requests:
             if dialogue.replies.barriers or dialogue.awaiting_catalog or dialogue.awaiting_plan is not None:
                 return False
             return self._decided(frame)
+        if kind == frontend.DESCRIBE:
+            return self._describe(frame.data)
         self._relay(frame)
         return True
 
@@ -236,13 +238,18 @@ class Requests:
         if judged is not None:
             self._refuse_parse(name, types, verdict.rejected(judged), judged)
             return True
-        # Refused for now only: the client may describe its own text, which runs nothing, and ask again at Bind.
+        # Refused for now only: the client may describe its own text, and ask again at Bind.
         sent = verdict if verdict.refusal is None else None
         statement = Statement(text, types, dialogue.circumstances.naming, sent, own_types=own_types)
         if not name:
             self._release_unnamed()
         change = dialogue.statements.change(name, statement, dialogue.segment)
-        whole = frame.data if sent is None or not sent.rewritten else frontend.parse(name, sent.text, types)
+        if sent is None:
+            statement.withheld = True
+            for message, reply in self._binding.withhold(name, statement, change):
+                self._send(frontend.PARSE, message, reply)
+            return True
+        whole = frame.data if not sent.rewritten else frontend.parse(name, sent.text, types)
         self._send(frontend.PARSE, whole, Reply(frontend.PARSE, sent, statement=change))
         return True
 
@@ -304,8 +311,6 @@ class Requests:
             case frontend.FLUSH:
                 frontend.require_empty(frame.data)
                 self._send(frontend.FLUSH, frame.data)
-            case frontend.DESCRIBE:
-                self._describe(frame.data)
             case frontend.CLOSE:
                 self._close(frame.data)
             case frontend.COPY_DONE | frontend.COPY_FAIL:
@@ -335,18 +340,26 @@ class Requests:
         dialogue.replies.skipping = False
         dialogue.segment += 1
 
-    def _describe(self, whole: bytes) -> None:
+    def _describe(self, whole: bytes) -> bool:
         kind, name = frontend.read_target(whole)
+        dialogue = self._dialogue
         reply = Reply(frontend.DESCRIBE)
         if kind == frontend.STATEMENT:
-            statement = self._dialogue.statements.look_up(name, self._dialogue.segment)
-            if isinstance(statement, Statement):
+            statement = dialogue.statements.look_up(name, dialogue.segment)
+            if isinstance(statement, Unsettled):
+                return False
+            if statement is not None:
                 reply.verdict = statement.verdict
+                before, private = self._binding.describe(statement)
+                for message, hidden in before:
+                    self._send(hidden.kind, message, hidden)
+                whole = whole if private is None else frontend.describe(frontend.STATEMENT, private)
         else:
-            portal = self._dialogue.portals.look_up(name, self._dialogue.segment)
+            portal = dialogue.portals.look_up(name, dialogue.segment)
             if isinstance(portal, Portal):
                 reply.verdict = portal.verdict
         self._send(frontend.DESCRIBE, whole, reply)
+        return True
 
     def _close(self, whole: bytes) -> None:
         kind, name = frontend.read_target(whole)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.session.circumstances import Basis
 from proxy.session.events import Run
 from proxy.session.naming import Naming
 from proxy.verdict import Verdict
+
+WITHHELD: Final = b'FETCH FROM "consentry: withheld"'
+"""Stands for a text that is refused for now. It has no parameters and no result, and fails when it runs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +30,8 @@ class Variant:
 @dataclass(slots=True, eq=False)
 class Statement:
     """``text`` is the client's own. ``verdict`` is the one whose text the upstream has under the client's name; None
-    where it has the client's although that is refused for now, and where nobody decided on it (SQL PREPARE).
+    where nobody decided on it (SQL PREPARE), and where it is ``withheld``: refused for now, so that the upstream has a
+    text under the client's name that runs nothing, and the client's own under a private one, to be described.
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
     ``own_types``: those of them that PostgreSQL did not bring.
@@ -42,10 +47,13 @@ class Statement:
     variants: dict[bytes, Variant] = field(default_factory=dict)
     discarded: list[bytes] = field(default_factory=list)
     own_types: tuple[int, ...] = ()
+    withheld: bool = False
 
     @property
     def sent(self) -> bytes:
         """What the upstream has under the client's name."""
+        if self.withheld:
+            return WITHHELD
         return self.text if self.verdict is None else self.verdict.text
 
     def discard_variants(self) -> None:

@@ -151,7 +151,8 @@ PLAYBOOKS = {
         client> B '' s
         client> E ''
         client> S
-        >upstream P s SELECT 'GUARDED'
+        >upstream P private 1 SELECT 'GUARDED'
+        >upstream P s FETCH FROM "consentry: withheld"
         >upstream B '' private refused
         >upstream E private refused
         >upstream S
