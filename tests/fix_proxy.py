@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-STARTED = 20.0
+STARTED = 60.0
 """Seconds within which it is ready, or has stopped."""
 
 

@@ -2,7 +2,9 @@
 
 A line is one compact JSON object whose last fields are ``chain, seq, prev, hash``. ``hash`` is the SHA-256
 (HMAC-SHA-256 when a key is given) of the line's bytes without ``,"hash":"…"``, so a shell can recompute it; ``prev`` is
-the ``hash`` of the line before, and ``seq`` counts on from it. ``chain`` names the process that wrote the line.
+the ``hash`` of the line before, and ``seq`` counts on from it. ``chain`` names the process that wrote the line. Where
+several processes write to one file, each goes on from its own line, and ``beside`` is the ``hash`` of the line that
+stands before in the file, if another process wrote that.
 """
 
 from __future__ import annotations
@@ -46,13 +48,16 @@ def digest(body: bytes, key: bytes | None) -> str:
     return hmac.digest(key, body, "sha256").hex()
 
 
-def seal(event: str, chain: str, after: Head, key: bytes | None) -> tuple[bytes, Head]:
+def seal(event: str, chain: str, after: Head, key: bytes | None, beside: str | None = None) -> tuple[bytes, Head]:
     """The line (with its newline) that records an event next after ``after``, and the head that it makes.
 
-    ``event`` is the inside of a compact JSON object (``"ts":"…","event":"…"``). A lone surrogate, which UTF-8 has no
+    ``event`` is the inside of a compact JSON object (``"ts":"…","event":"…"``). ``beside`` is the hash of the line that
+    stands before this one in the file, where that is of another chain. A lone surrogate, which UTF-8 has no
     form for, is written as its JSON escape.
     """
     seq = after.seq + 1
+    if beside is not None:
+        event = f'{event},"beside":"{beside}"'
     body = f'{{{event},"chain":"{chain}","seq":{seq},"prev":"{after.hash}"}}'.encode(errors="backslashreplace")
     own = digest(body, key)
     return b'%s,"hash":"%s"}\n' % (body[:-1], own.encode()), Head(seq, own)
@@ -81,13 +86,21 @@ def head_of(line: bytes, key: bytes | None) -> Head:
     return Head(event["seq"], event["hash"])
 
 
-def verify(lines: Iterable[bytes], key: bytes | None = None) -> Iterator[Finding]:
-    """Every break of the chain in ``lines`` (each with its newline). Nothing found means nothing was tampered with.
+def ends_of(line: bytes) -> tuple[bytes, bytes]:
+    """The hash and the chain of a line with its newline, as it says; anything for what is no audit line."""
+    chain = line.rfind(b'"chain":"') + len(b'"chain":"')
+    return line[-67:-3], line[chain : line.find(b'"', chain)][:12]
 
-    Finds any edit, deletion, insertion or reordering, and a cut at the start. A last line without a newline is what a
-    crash leaves behind: a warning. Lines cut at the end leave no trace in the file itself.
+
+def verify(lines: Iterable[bytes], key: bytes | None = None) -> Iterator[Finding]:
+    """Every break of the chains in ``lines`` (each with its newline). Nothing found means nothing was tampered with.
+
+    A chain begins after the line that stands before it, whoever wrote that, and each of its lines follows the one
+    before in the chain. So this finds any edit, deletion, insertion or reordering, and a cut at the start. A last line
+    without a newline is what a crash leaves behind: a warning. Lines cut at the end leave no trace in the file itself.
     """
-    head: Head | None = Head()
+    last: Head | None = Head()
+    heads: dict[str, Head | None] = {}
     for number, line in enumerate(lines, start=1):
         if not line.endswith(b"\n"):
             yield Finding(number, "warning", "torn-line", "the last line is incomplete, as after a crash")
@@ -96,11 +109,16 @@ def verify(lines: Iterable[bytes], key: bytes | None = None) -> Iterator[Finding
             event = unseal(line[:-1], key)
         except Damaged as damaged:
             yield Finding(number, "error", "damaged-line", f"the line {damaged}")
-            head = _claimed(line)
+            last = _claimed(line)
+            heads[ends_of(line)[1].decode(errors="replace")] = last
             continue
-        if head is not None and (event["prev"] != head.hash or event["seq"] != head.seq + 1):
-            yield Finding(number, "error", "broken-chain", _break(event, head))
-        head = Head(event["seq"], event["hash"])
+        chain = str(event.get("chain"))
+        before = heads.get(chain, last)
+        if before is not None and (event["prev"] != before.hash or event["seq"] != before.seq + 1):
+            yield Finding(number, "error", "broken-chain", _break(event, before))
+        elif last is not None and event.get("beside", last.hash) != last.hash:
+            yield Finding(number, "error", "broken-chain", "lines of other chains are missing before it, or were moved")
+        last = heads[chain] = Head(event["seq"], event["hash"])
 
 
 def _claimed(line: bytes) -> Head | None:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, NewType
 
 from proxy.errors import Refusal
+from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
 from proxy.verdict import ColumnUse, StatementVerdict
 
@@ -95,10 +96,11 @@ def subject_hash(kind: str, key: str, hash_key: bytes) -> str:
     return hmac.digest(hash_key, f"{kind}\0{key}".encode(errors="backslashreplace"), "sha256").hex()
 
 
-def policy(policy: Policy) -> Fields:
-    """Which policy decides from now on, by name and digest of its files."""
-    return fields({"policy": _policy(policy)})
+def policies(policies: Policies) -> Fields:
+    """Which policy decides from now on, by name and digest of its files; those of single databases by their names."""
+    own = {database: _policy(policy) for database, policy in policies.databases.items()}
+    return fields({"policy": _policy(policies.everywhere)} | ({"policies": own} if own else {}))
 
 
-def _policy(policy: Policy) -> dict[str, str]:
-    return {"name": policy.name, "digest": policy.digest}
+def _policy(policy: Policy | None) -> dict[str, str] | None:
+    return None if policy is None else {"name": policy.name, "digest": policy.digest}

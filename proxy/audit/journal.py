@@ -15,9 +15,11 @@ import structlog
 from proxy.audit import events
 from proxy.audit.chain import Head, head_of, seal
 from proxy.audit.events import Fields
+from proxy.audit.shared import SharedSink
 from proxy.audit.sinks import FileSink, Sink, StreamSink, torn_reference
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
+from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
 from proxy.verdict import StatementVerdict
 
@@ -41,6 +43,7 @@ class AuditJournal:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._sink = sink
+        self._shared = sink if isinstance(sink, SharedSink) else None
         self._hash_key = hash_key
         self._chain_key = chain_key
         self._head = self._sealed = after or Head()
@@ -72,7 +75,8 @@ class AuditJournal:
         text = f'"ts":"{event["ts"]}","event":"{event["event"]}"'
         for part in event["parts"]:
             text = f"{text},{part}"
-        line, self._sealed = seal(text, self._chain, self._head, self._chain_key)
+        beside = None if self._shared is None else self._shared.beside(self._chain)
+        line, self._sealed = seal(text, self._chain, self._head, self._chain_key, beside)
         return line
 
     def _write(self, line: bytes) -> None:
@@ -80,31 +84,42 @@ class AuditJournal:
         self._sink.write(line)
         self._head = self._sealed
 
+    def _record(self, event: str, *parts: Fields | str) -> None:
+        """Has the event written. Where other processes write too, all of it is one turn."""
+        if self._shared is None:
+            self._log.info(event, parts=parts)
+            return
+        with self._shared.turn():
+            torn, self._shared.torn = self._shared.torn, []
+            for one in torn:
+                self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(one)}),))
+            self._log.info(event, parts=parts)
+
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def start(self, policy: Policy, torn: bytes = b"") -> None:
-        """The process begins to write, under ``policy``; ``torn`` is what a crash left of the last line before."""
+    def start(self, policies: Policies, torn: bytes = b"") -> None:
+        """The process begins to write, under ``policies``; ``torn`` is what a crash left of the last line before."""
         if torn:
-            self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(torn)}),))
-        self._log.info("start", parts=(events.policy(policy),))
+            self._record("torn_line", events.fields({"torn": torn_reference(torn)}))
+        self._record("start", events.policies(policies))
 
     def stop(self) -> None:
         """The process ends in good order: the last event, and the sink is closed."""
-        self._log.info("stop", parts=())
+        self._record("stop")
         self._sink.close()
 
-    def reload(self, policy: Policy) -> None:
-        """From here on ``policy`` decides."""
-        self._log.info("reload", parts=(events.policy(policy),))
+    def reload(self, policies: Policies) -> None:
+        """From here on ``policies`` decide."""
+        self._record("reload", events.policies(policies))
 
     def session_start(self, facts: SessionFacts) -> None:
-        self._log.info("session_start", parts=(_session(facts),))
+        self._record("session_start", _session(facts))
 
     def session_end(self, facts: SessionFacts, sqlstate: str | None) -> None:
-        self._log.info("session_end", parts=(_session(facts), events.fields({"sqlstate": sqlstate})))
+        self._record("session_end", _session(facts), events.fields({"sqlstate": sqlstate}))
 
     def purpose_change(self, facts: SessionFacts, purpose: str | None) -> None:
-        self._log.info("purpose", parts=(_session(facts), events.fields({"purpose": purpose})))
+        self._record("purpose", _session(facts), events.fields({"purpose": purpose}))
 
     def new_event_id(self) -> str:
         self._ids += 1
@@ -119,7 +134,7 @@ class AuditJournal:
         refusal: Refusal | None,
     ) -> None:
         what = self._decided(statement, policy, refusal)
-        self._log.info("statement", parts=(f'"event_id":"{event_id}"', _session(facts), what))
+        self._record("statement", f'"event_id":"{event_id}"', _session(facts), what)
 
     def result(
         self,
@@ -130,11 +145,11 @@ class AuditJournal:
         sqlstate: str | None,
     ) -> None:
         what = events.result(rows, duration_ms, sqlstate)
-        self._log.info("result", parts=(f'"event_id":"{event_id}"', _session(facts), what))
+        self._record("result", f'"event_id":"{event_id}"', _session(facts), what)
 
     def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
         what = events.fields({"witness": witness, "found": list(found)})
-        self._log.info("alarm", parts=(f'"event_id":{events.encode(event_id)}', _session(facts), what))
+        self._record("alarm", f'"event_id":{events.encode(event_id)}', _session(facts), what)
 
     def _decided(self, statement: StatementVerdict, policy: Policy, refusal: Refusal | None) -> Fields:
         """The statement's fields, encoded once for each verdict that the engine hands out again and again."""
@@ -162,7 +177,7 @@ class _Lines:
         self.info = write
 
 
-def open_journal(target: str, policy: Policy, *, hash_key: bytes, chain_key: bytes | None = None) -> AuditJournal:
+def open_journal(target: str, policies: Policies, *, hash_key: bytes, chain_key: bytes | None = None) -> AuditJournal:
     """The journal that writes to ``target``, a path or ``-`` for standard output, after what is already there.
 
     Raises OSError if it cannot be opened or written or has another writer, and :class:`proxy.audit.chain.Damaged` if
@@ -173,8 +188,29 @@ def open_journal(target: str, policy: Policy, *, hash_key: bytes, chain_key: byt
     try:
         after = None if last is None else head_of(last, chain_key)
         journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after)
-        journal.start(policy, torn)
+        journal.start(policies, torn)
     except BaseException:
         sink.close()
         raise
+    return journal
+
+
+def check_last_line(sink: FileSink, chain_key: bytes | None) -> None:
+    """Raises :class:`proxy.audit.chain.Damaged` if no chain can go on from the last line of the file."""
+    if sink.last_line is not None:
+        head_of(sink.last_line, chain_key)
+
+
+def join_journal(
+    sink: SharedSink, policies: Policies, *, hash_key: bytes, chain_key: bytes | None = None, torn: bytes = b""
+) -> AuditJournal:
+    """The journal of one of several processes that write to ``sink``. It begins after the last line, whoever wrote it.
+
+    Raises what :func:`open_journal` does.
+    """
+    with sink.turn():
+        last = sink.last_line()
+        after = None if last is None else head_of(last, chain_key)
+        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after)
+        journal.start(policies, torn)
     return journal

@@ -6,6 +6,8 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -32,11 +34,15 @@ class StreamSink:
         self._descriptor = descriptor
         self._failed: OSError | None = None
 
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
     def write(self, line: bytes) -> None:
         if self._failed is not None:
             raise self._failed
         try:
-            _write_all(self._descriptor, line)
+            write_all(self._descriptor, line)
         except OSError as error:
             self._failed = error
             raise
@@ -55,14 +61,8 @@ class FileSink:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self._failed: OSError | None = None
-        size = os.fstat(descriptor).st_size
-        end = _line_start(descriptor, size)
-        self.torn = _read(descriptor, end, size)
-        if self.torn:
-            _set_aside(path, self.torn)
-            os.ftruncate(descriptor, end)
-        self.last_line = _read(descriptor, _line_start(descriptor, end - 1), end - 1) if end else None
-        self._size = end
+        self.torn, self._size = cut_torn(descriptor, path)
+        self.last_line = last_line(descriptor, self._size)
 
     @classmethod
     def open(cls, path: Path) -> Self | StreamSink:
@@ -77,22 +77,20 @@ class FileSink:
             os.close(descriptor)
             raise
 
+    @property
+    def descriptor(self) -> int:
+        return self._descriptor
+
     def write(self, line: bytes) -> None:
         if self._failed is not None:
             raise self._failed
         try:
-            _write_all(self._descriptor, line)
-        except OSError:
-            self._take_back()
+            with taken_back_on_error(self._descriptor, self._size):
+                write_all(self._descriptor, line)
+        except NotTakenBack as error:
+            self._failed = error
             raise
         self._size += len(line)
-
-    def _take_back(self) -> None:
-        """A full disk takes lines in part; without this the next line would follow half a one."""
-        try:
-            os.ftruncate(self._descriptor, self._size)
-        except OSError as error:
-            self._failed = error
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -103,7 +101,40 @@ def torn_reference(torn: bytes) -> dict[str, str | int]:
     return {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
 
 
-def _write_all(descriptor: int, line: bytes) -> None:
+class NotTakenBack(OSError):
+    """A line was written in part, and nothing can be done about it."""
+
+
+@contextmanager
+def taken_back_on_error(descriptor: int, size: int) -> Iterator[None]:
+    """A full disk takes lines in part; without this the next line would follow half a one. Raises OSError."""
+    try:
+        yield
+    except OSError as error:
+        try:
+            os.ftruncate(descriptor, size)
+        except OSError as worse:
+            raise NotTakenBack(*worse.args) from error
+        raise
+
+
+def cut_torn(descriptor: int, path: Path) -> tuple[bytes, int]:
+    """What follows the last complete line, which goes to ``<path>.torn``; and where the file ends then."""
+    size = os.fstat(descriptor).st_size
+    end = _line_start(descriptor, size)
+    torn = _read(descriptor, end, size)
+    if torn:
+        _set_aside(path, torn)
+        os.ftruncate(descriptor, end)
+    return torn, end
+
+
+def last_line(descriptor: int, end: int) -> bytes | None:
+    """The last line of a file of complete lines that ends at ``end``, without its newline; None if it is empty."""
+    return _read(descriptor, _line_start(descriptor, end - 1), end - 1) if end else None
+
+
+def write_all(descriptor: int, line: bytes) -> None:
     """One write(2); more only where the system took a part (a signal, a nearly full disk or pipe)."""
     written = os.write(descriptor, line)
     while written < len(line):

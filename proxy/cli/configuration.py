@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "admin": "CONSENTRY_ADMIN",
     "mode": "CONSENTRY_MODE",
     "workers": "CONSENTRY_WORKERS",
+    "watch": "CONSENTRY_WATCH",
 }
 """The variable of each setting that is also a flag."""
 CONFIG, HASH_KEY, AUDIT_KEY = "CONSENTRY_CONFIG", "CONSENTRY_HASH_KEY", "CONSENTRY_AUDIT_KEY"
@@ -40,6 +41,7 @@ _EXPECTED = {
     "list_type": "a list",
     "model_type": "a mapping",
     "dataclass_exact_type": "text",
+    "bool_type": "true or false",
 }
 _SENTENCES = {
     "string_too_short": "may not be empty",
@@ -49,7 +51,7 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """Everything that ``serve`` needs. ``audit`` is a path or ``-``; paths of the file are relative to its folder.
 
@@ -58,7 +60,10 @@ class Configuration:
 
     listen: Address
     upstream: Upstream
-    policy: Path
+    policy: Path | None
+    policies: Mapping[str, Path] = field(default_factory=dict)
+    watch: bool = False
+    workers: int = 1
     audit: str
     audit_key: bytes | None
     hash_key: bytes | None
@@ -127,6 +132,8 @@ class _Reading:
     def override(self, key: str, value: Any, source: str) -> None:
         """A flag or variable decides ``key``; ``audit`` is the file's ``audit.sinks``."""
         self.overridden[key] = source
+        if key == "watch" and isinstance(value, str):
+            value = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}.get(value, value)
         if key == "workers" and isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value)
         if key != "audit":
@@ -146,13 +153,20 @@ class _Reading:
             self.problem(position, "unknown-key", f"'{key}' is not a key here{did_you_mean(key, known)}")
         hash_key = self.key("hash_key", environment.get(HASH_KEY), HASH_KEY)
         audit_key = self.key("audit.key", environment.get(AUDIT_KEY), AUDIT_KEY)
+        self.check_policies()
         if values is None or self.found:
             raise InvalidConfiguration(sorted(set(self.found)))
         sink = values.audit.sinks[0]
+        own = dict(values.policies)
+        everywhere = values.policy or own.get("*")
+        own.pop("*", None)
         return Configuration(
             listen=values.listen,
             upstream=values.upstream,
-            policy=self.path("policy", values.policy),
+            policy=None if everywhere is None else self.path("policy", everywhere),
+            policies={database: self.path("policies", path) for database, path in own.items()},
+            watch=values.watch,
+            workers=values.workers,
             audit=sink if sink == "-" else str(self.path("audit", sink)),
             audit_key=audit_key,
             hash_key=hash_key,
@@ -166,6 +180,16 @@ class _Reading:
             idle_timeout=values.limits.idle_timeout,
             verify=values.verify,
         )
+
+    def check_policies(self) -> None:
+        """One file for each database, and no two for the others."""
+        everywhere, own = self.tree.get("policy"), self.tree.get("policies")
+        if everywhere is None and not own:
+            variable = ENVIRONMENT["policy"]
+            self.problem(Position(), "missing-key", f"'policy' is missing (--policy and {variable} set it too)")
+        if everywhere is not None and isinstance(own, Map) and "*" in own and "policy" not in self.overridden:
+            position = locate(self.tree, ["policies", "*"])
+            self.problem(position, "bad-value", "policies.*: 'policy' says already what holds everywhere else")
 
     def path(self, key: str, value: str) -> Path:
         """A path of the file is relative to the file, one of a flag or variable to the working directory."""

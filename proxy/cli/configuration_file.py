@@ -28,12 +28,6 @@ def _available(mode: str) -> str:
     return mode
 
 
-def _one_worker(workers: int) -> int:
-    if workers != 1:
-        raise ValueError(f"more than one worker is {UNAVAILABLE}")
-    return workers
-
-
 def _one_sink(sinks: list[str]) -> list[str]:
     if len(sinks) > 1:
         raise ValueError(f"more than one sink is {UNAVAILABLE}")
@@ -96,11 +90,15 @@ class ConfigurationFile(Form):
     """Where clients connect."""
     upstream: Annotated[Upstream, _from_text(read_upstream)]
     """The PostgreSQL server."""
-    policy: Text
+    policy: Text | None = None
     """The policy file."""
+    policies: dict[Text, Text] = Field(default_factory=dict)
+    """The policy file of each database that has its own; ``*`` is that of the others."""
+    watch: bool = False
+    """Whether a change of the policy files reloads them."""
     mode: Annotated[Literal["enforce", "observe"], AfterValidator(_available)] = "enforce"
     """Whether decisions are enforced, or only logged."""
-    workers: Annotated[int, Field(ge=1, le=1024), AfterValidator(_one_worker)] = 1
+    workers: int = Field(default=1, ge=1, le=1024)
     """How many processes serve."""
     audit: AuditKeys = AuditKeys()
     """Where the audit goes."""
@@ -118,5 +116,3 @@ class ConfigurationFile(Form):
     """TLS to clients and to the upstream."""
     auth: Unavailable = None
     """Who authenticates clients."""
-    policies: Unavailable = None
-    """A policy for each database."""

@@ -8,11 +8,21 @@ import sys
 import structlog
 
 
-def log_to_stderr(level: int = logging.WARNING) -> None:
-    """Sends structlog's events and those of libraries that log by the standard library the same way."""
+def log_to_stderr(level: int = logging.WARNING, worker: int | None = None) -> None:
+    """Sends structlog's events and those of libraries that log by the standard library the same way.
+
+    ``worker`` is in all of them, where there are several.
+    """
+
+    def number(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if worker is not None:
+            event["worker"] = worker
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        number,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
     ]

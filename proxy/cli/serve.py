@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from proxy.cli import Code
 from proxy.cli.configuration import CONFIG, ENVIRONMENT, InvalidConfiguration, load
-from proxy.policy.diagnostic import Diagnostic, Severity
-from proxy.policy.loader import load as load_policy
-from proxy.policy.model import Policy
 
 
 def _option(key: str, text: str) -> Any:
@@ -30,7 +25,11 @@ def serve(
     audit: Annotated[str | None, _option("audit", "The file of the audit; - is standard output.")] = None,
     admin: Annotated[str | None, _option("admin", "Not available in this version.")] = None,
     mode: Annotated[str | None, _option("mode", "enforce.")] = None,
-    workers: Annotated[int | None, _option("workers", "1.")] = None,
+    workers: Annotated[int | None, _option("workers", "How many processes serve.")] = None,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch", help="Reload the policy when its files change. [CONSENTRY_WATCH]", show_default=False),
+    ] = None,
 ) -> None:
     """Run the proxy until SIGTERM or Ctrl-C. SIGHUP reads the policy again.
 
@@ -45,34 +44,22 @@ def serve(
         "admin": admin,
         "mode": mode,
         "workers": workers,
+        "watch": watch,
     }
     # Only now: these bring the whole proxy with them, and `consentry --help` has no need of it.
+    from proxy.cli import process, supervisor
     from proxy.cli.logs import log_to_stderr
-    from proxy.cli.service import run
+    from proxy.cli.policy_files import PolicyFiles, report
 
     try:
         configuration = load(flags, os.environ)
     except InvalidConfiguration as invalid:
-        _report(invalid.diagnostics)
+        report(invalid.diagnostics)
         raise typer.Exit(Code.INVALID) from None
-    in_force = read_policy(configuration.policy)
-    if in_force is None:
+    files = PolicyFiles(configuration.policy, configuration.policies)
+    policies = files.read()
+    if policies is None:
         raise typer.Exit(Code.INVALID)
     log_to_stderr()
-    raise typer.Exit(run(configuration, in_force, lambda: read_policy(configuration.policy)))
-
-
-def read_policy(path: Path) -> Policy | None:
-    """The policy, or None if it may not be enforced; what is wrong with it goes to standard error.
-
-    A key that nothing enforces yet is an error here: to serve such a policy would promise what nobody keeps.
-    """
-    loaded = load_policy(path)
-    found = loaded.report(enforce=True)
-    _report(found)
-    return None if any(one.severity is Severity.ERROR for one in found) else loaded.policy
-
-
-def _report(found: Iterable[Diagnostic]) -> None:
-    for diagnostic in found:
-        typer.echo(str(diagnostic), err=True)
+    run = process.run if configuration.workers == 1 else supervisor.run
+    raise typer.Exit(run(configuration, files, policies))

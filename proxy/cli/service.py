@@ -1,125 +1,129 @@
-"""The process behind ``consentry serve``: puts the rooms together, follows signals, ends in order."""
+"""One process's proxy: puts the rooms together."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
-import sys
-from collections.abc import Callable
+import socket
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Final
 
 import structlog
-import uvloop
 
-from proxy.audit import AuditJournal, Damaged, open_journal
+from proxy.audit import AuditJournal
 from proxy.catalog.catalogs import Catalogs
-from proxy.cli import Code
-from proxy.cli.address import Upstream, written
+from proxy.cli.address import Upstream
 from proxy.cli.checked_catalogs import CheckedCatalogs
 from proxy.cli.configuration import Configuration
 from proxy.engine import ConsentEngine
+from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
-from proxy.server import Plans, Server, ServerOptions
+from proxy.server import Address, Headcount, Plans, Server, ServerOptions
 from proxy.wire.client import MessageLimits
+
+_SUSPENSION_SECONDS: Final = 0.1
+"""How long a verdict may outlive the beginning of a suspension that was announced before."""
 
 _log = structlog.get_logger(__name__)
 
 
-class PolicyInForce:
-    """The policy that sessions ask for (:class:`proxy.session.PolicyHolder`). SIGHUP swaps the whole of it."""
+class PoliciesInForce:
+    """The policies that sessions ask for (:class:`proxy.session.PolicyHolder`). A reload swaps all of them at once."""
 
-    def __init__(self, policy: Policy, read_again: Callable[[], Policy | None], journal: AuditJournal) -> None:
-        self.policy = policy
-        self._read_again = read_again
+    def __init__(self, policies: Policies, journal: AuditJournal) -> None:
+        self.policies = policies
         self._journal = journal
 
-    def reload(self) -> None:
-        """Puts what the file says now in force; the old policy stays where the new one is invalid or not audited."""
-        policy = self._read_again()
-        if policy is None:
-            _log.error("the policy is invalid; the one before stays in force", digest=self.policy.digest)
-            return
+    def of(self, database: str) -> Policy | None:
+        return self.policies.of(database)
+
+    def put(self, policies: Policies) -> None:
+        """From now on these decide, unless that cannot be audited."""
         try:
-            self._journal.reload(policy)
+            self._journal.reload(policies)
         except OSError as error:
             _log.error("the audit cannot be written; the policy before stays in force", error=str(error))
             return
-        self.policy = policy
+        self.policies = policies
 
 
-def run(configuration: Configuration, policy: Policy, read_again: Callable[[], Policy | None]) -> Code:
-    """Serves until SIGTERM or SIGINT. ``read_again`` reads the policy file, and gives None if it is invalid."""
-    try:
-        journal = open_journal(
-            configuration.audit,
-            policy,
-            hash_key=configuration.hash_key or secrets.token_bytes(32),
-            chain_key=configuration.audit_key,
+class Service:
+    """A proxy in this process's event loop. ``headcount`` and ``listener`` are what it shares with other workers:
+    the count of clients, and a unix socket (a TCP port is shared by ``reuse_port``).
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        policies: Policies,
+        journal: AuditJournal,
+        *,
+        reuse_port: bool = False,
+        headcount: Headcount | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        self.policies = PoliciesInForce(policies, journal)
+        self._catalogs = Catalogs(catalog_connection(configuration), configuration.catalog_refresh.total_seconds())
+        self._plans = Plans(catalog_connection(configuration)) if configuration.verify == "plan" else None
+        self._engine = ConsentEngine()
+        self._server = Server(
+            server_options(configuration, reuse_port=reuse_port),
+            engine=self._engine,
+            journal=journal,
+            policies=self.policies,
+            catalogs=CheckedCatalogs(self._catalogs, self.policies.of),
+            plans=self._plans,
+            headcount=headcount,
+            listener=listener,
         )
-    except BlockingIOError:
-        return _could_not_run(f"{configuration.audit}: another process writes this audit file")
-    except OSError as error:
-        return _could_not_run(f"{configuration.audit}: {error.strerror}")
-    except Damaged as damaged:
-        return _could_not_run(f"{configuration.audit}: the last line {damaged}; move the file away to begin another")
-    try:
-        uvloop.run(_serve(configuration, PolicyInForce(policy, read_again, journal), journal))
-    except OSError as error:
-        return _could_not_run(f"{written(configuration.listen)}: {error.strerror or error}")
-    try:
-        journal.stop()
-    except OSError as error:
-        return _could_not_run(f"{configuration.audit}: {error.strerror}")
-    return Code.FINE
+        self._suspending: asyncio.Task[None] | None = None
+
+    async def start(self) -> Address:
+        """Accepts connections from now on, and says where. Raises OSError."""
+        await self._server.start()
+        self._suspending = asyncio.create_task(self._follow_suspensions())
+        return self._server.addresses[0]
+
+    def hurry(self) -> None:
+        """Drain without waiting for statements."""
+        self._server.hurry()
+
+    async def drain(self) -> None:
+        """See :meth:`proxy.server.Server.drain`."""
+        await self._server.drain()
+
+    async def close(self) -> None:
+        """Leaves the upstream's databases."""
+        if self._suspending is not None:
+            self._suspending.cancel()
+        await self._catalogs.close()
+        if self._plans is not None:
+            await self._plans.close()
+
+    async def _follow_suspensions(self) -> None:
+        while True:
+            await asyncio.sleep(_SUSPENSION_SECONDS)
+            self._engine.expire()
 
 
-_SUSPENSION_SECONDS = 0.1
-"""How long a verdict may outlive the beginning of a suspension that was announced before."""
-
-
-async def _follow_suspensions(engine: ConsentEngine) -> None:
-    while True:
-        await asyncio.sleep(_SUSPENSION_SECONDS)
-        engine.expire()
-
-
-async def _serve(configuration: Configuration, policies: PolicyInForce, journal: AuditJournal) -> None:
-    catalogs = Catalogs(catalog_connection(configuration), configuration.catalog_refresh.total_seconds())
-    plans = Plans(catalog_connection(configuration)) if configuration.verify == "plan" else None
-    engine = ConsentEngine()
-    server = Server(
-        ServerOptions(
-            listen=(configuration.listen,),
-            upstream=configuration.upstream.address,
-            startup_timeout=configuration.startup_timeout.total_seconds(),
-            connections=configuration.connections,
-            connections_per_role=configuration.connections_per_role,
-            idle_timeout=configuration.idle_timeout.total_seconds() if configuration.idle_timeout else None,
-            limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),
-        ),
-        engine=engine,
-        journal=journal,
-        policies=policies,
-        catalogs=CheckedCatalogs(catalogs, lambda: policies.policy),
-        plans=plans,
+def server_options(configuration: Configuration, *, reuse_port: bool = False) -> ServerOptions:
+    """What of a configuration is the server's."""
+    idle = configuration.idle_timeout
+    return ServerOptions(
+        listen=(configuration.listen,),
+        upstream=configuration.upstream.address,
+        startup_timeout=configuration.startup_timeout.total_seconds(),
+        idle_timeout=None if idle is None else idle.total_seconds(),
+        connections=configuration.connections,
+        connections_per_role=configuration.connections_per_role,
+        limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),
+        reuse_port=reuse_port,
     )
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    loop.add_signal_handler(signal.SIGINT, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, policies.reload)
-    await server.start()
-    suspending = asyncio.create_task(_follow_suspensions(engine))
-    try:
-        print(f"consentry ready on {written(server.addresses[0])}", file=sys.stderr, flush=True)
-        await ended.wait()
-        await server.drain()
-    finally:
-        suspending.cancel()
-        await catalogs.close()
-        if plans is not None:
-            await plans.close()
+
+
+def hash_key(configuration: Configuration) -> bytes:
+    """The key of pseudonyms: the configured one, else a random one, another at each call."""
+    return configuration.hash_key or secrets.token_bytes(32)
 
 
 def catalog_connection(configuration: Configuration) -> str | dict[str, Any]:
@@ -136,8 +140,3 @@ def _connection(upstream: Upstream) -> dict[str, Any]:
     if address.path:
         where = {"host": str(path.parent), "port": int(path.suffix[1:])}
     return where | {"user": upstream.user, "password": upstream.password}
-
-
-def _could_not_run(message: str) -> Code:
-    print(f"consentry: {message}", file=sys.stderr, flush=True)
-    return Code.COULD_NOT_RUN

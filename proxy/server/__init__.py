@@ -3,12 +3,14 @@
 ``options``  what a server is told: where it listens, where the upstream is, limits
 ``server``   listens, keeps the links, drains
 ``link``     one client's connection and its upstream connection, with back-pressure both ways
+``listening``  addresses that workers share; ``headcount`` how many clients all of them have
 ``cancel``   hands a CancelRequest on
 ``plans``    has the upstream plan new secured texts, on connections of its own
 """
 
+from proxy.server.headcount import Headcount
 from proxy.server.options import Address, ServerOptions
 from proxy.server.plans import Plans
 from proxy.server.server import Server
 
-__all__ = ["Address", "Plans", "Server", "ServerOptions"]
+__all__ = ["Address", "Headcount", "Plans", "Server", "ServerOptions"]

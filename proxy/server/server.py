@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
+import socket
 import time
 from pathlib import Path
 from typing import Final
@@ -28,7 +28,7 @@ class Server:
 
     ``await start()``, then wait for whatever should end it, then ``await drain()``. An asyncio event loop of any kind
     will do; uvloop's is the fast one. ``plans`` None: no plan is looked at. ``headcount``: of all workers, where there
-    are others.
+    are others; ``listener``: a unix socket that they share.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Server:
         catalogs: CatalogSource,
         plans: Plans | None = None,
         headcount: Headcount | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self._options = options
         self._headcount = headcount or Headcount(options.connections, options.connections_per_role)
@@ -61,14 +62,16 @@ class Server:
         self._links: set[Link] = set()
         self._all_closed = asyncio.Event()
         self._draining = False
+        self._hurry = asyncio.Event()
+        self._listener = listener
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where the server listens, with the ports that were picked."""
         found: list[Address] = []
         for listener in self._listeners:
-            for socket in listener.sockets:
-                name = socket.getsockname()
+            for one in listener.sockets:
+                name = one.getsockname()
                 found.append(Address(path=name) if isinstance(name, str) else Address(name[0], name[1]))
         return tuple(found)
 
@@ -87,12 +90,17 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             for address in self._options.listen:
-                if address.path:
+                if address.path and self._listener is not None:
+                    listener = await loop.create_unix_server(self._accept, sock=self._listener, backlog=BACKLOG)
+                elif address.path:
                     listener = await loop.create_unix_server(self._accept, address.path, backlog=BACKLOG)
                     _open_to_all(address.path)
                 else:
                     host = address.host or None
-                    listener = await loop.create_server(self._accept, host, address.port, backlog=BACKLOG)
+                    reuse = self._options.reuse_port or None
+                    listener = await loop.create_server(
+                        self._accept, host, address.port, backlog=BACKLOG, reuse_port=reuse
+                    )
                 self._listeners.append(listener)
         except BaseException:
             self._stop_listening()
@@ -106,7 +114,7 @@ class Server:
         for link in list(self._links):
             link.session.drain()
             link.flush()
-        await self._wait(self._options.grace_seconds)
+        await self._wait(self._options.grace_seconds, patient=False)
         for link in list(self._links):
             link.session.shut_down()
             link.flush()
@@ -115,20 +123,28 @@ class Server:
             link.abort()
         await self._wait(1.0)
 
-    async def _wait(self, seconds: float) -> None:
-        """Until no link is left, or ``seconds`` have passed."""
+    def hurry(self) -> None:
+        """Whatever is drained now or later gets no grace period."""
+        self._hurry.set()
+
+    async def _wait(self, seconds: float, *, patient: bool = True) -> None:
+        """Until no link is left, or ``seconds`` have passed, or somebody hurries who is not ``patient``."""
         if not self._links:
             return
         self._all_closed.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._all_closed.wait(), seconds)
+        waiting = [asyncio.ensure_future(self._all_closed.wait())]
+        if not patient:
+            waiting.append(asyncio.ensure_future(self._hurry.wait()))
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for one in waiting:
+            one.cancel()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
         for address in self._options.listen:
-            if address.path:
+            if address.path and self._listener is None:
                 Path(address.path).unlink(missing_ok=True)
 
     def _accept(self) -> asyncio.Protocol:

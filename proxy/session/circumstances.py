@@ -10,7 +10,7 @@ from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.policy.model import Policy
 from proxy.session.naming import Naming, Shadows
-from proxy.session.reasons import DECIDING_FAILED, not_utf8
+from proxy.session.reasons import DECIDING_FAILED, no_policy, not_utf8
 from proxy.session.transaction import Transaction
 from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
 
@@ -19,10 +19,11 @@ LIST: Final = b"pg_prepared_statements"
 
 
 class PolicyHolder(Protocol):
-    """Where the policy in force stands; a reload swaps it."""
+    """Where the policies in force stand; a reload swaps them."""
 
-    @property
-    def policy(self) -> Policy: ...
+    def of(self, database: str) -> Policy | None:
+        """The policy of a database, the same object until the next reload; None: nobody may connect to it."""
+        ...
 
 
 class CatalogSource(Protocol):
@@ -85,7 +86,7 @@ class Circumstances:
         self._fault = fault
         self._basis: Basis | None = None
         self._shadows = Shadows()
-        self.policy = policies.policy
+        self.policy = self._in_force()
         self.catalog = current(database)
         self.naming = Naming(transaction.overlay.relations(), self.catalog.relation_names)
 
@@ -175,14 +176,14 @@ class Circumstances:
         basis = self._basis
         if (
             basis is None
-            or self._policies.policy is not self.policy
+            or self._policies.of(self._database) is not self.policy
             or self._current(self._database) is not self.catalog
         ):
             return self._renew()
         return basis
 
     def _renew(self) -> Basis:
-        self.policy = self._policies.policy
+        self.policy = self._in_force()
         self.catalog = self._current(self._database)
         overlay = self._transaction.overlay.relations()
         if not self.naming.same(overlay, self.catalog.relation_names):
@@ -190,6 +191,12 @@ class Circumstances:
         context = self.context()
         self._basis = Basis(context, self._engine.decisions(context))
         return self._basis
+
+    def _in_force(self) -> Policy:
+        policy = self._policies.of(self._database)
+        if policy is None:
+            raise no_policy(self._database)
+        return policy
 
     def _first_seen(self, decisions: Decisions, text: bytes) -> Verdict:
         invalid = not_utf8(text)

@@ -43,6 +43,15 @@ class SessionOver(Exception):
         return cls(IDLE_SESSION_TIMEOUT, "terminating connection due to idle-session timeout")
 
 
+def no_policy(database: str) -> SessionOver:
+    """What is in a database without a policy is nobody's to see."""
+    return SessionOver(
+        INSUFFICIENT_PRIVILEGE,
+        f'consentry: no policy is in force for database "{database}"',
+        hint="Name the database in the configuration's policies, or give them a '*'.",
+    )
+
+
 def too_many_of_role(role: str) -> SessionOver:
     """PostgreSQL's own words (InitializeSessionUserId)."""
     return SessionOver(TOO_MANY_CONNECTIONS, f'too many connections for role "{role}"')

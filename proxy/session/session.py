@@ -70,9 +70,7 @@ class Session:
         self._client = ClientMessages(surroundings.limits)
         self._upstream = UpstreamMessages()
         self._events = Events(surroundings.journal, facts, surroundings.clock)
-        self._startup = Startup(
-            surroundings.engine, surroundings.policies.policy, self.outbox, self._client, self._upstream
-        )
+        self._startup = Startup(surroundings.engine, surroundings.policies, self.outbox, self._client, self._upstream)
         self._startup.passwords = surroundings.passwords
         self._dialogue: Dialogue | None = None
         self._requests: Requests | None = None

@@ -8,12 +8,12 @@ from enum import Enum, auto
 from typing import Final
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
-from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
+from proxy.session.circumstances import PolicyHolder
 from proxy.session.encryption import INVALID_AUTHORIZATION, ClientEncryption, unencrypted_data
 from proxy.session.login import PasswordLogin
 from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox, StartTls
-from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost
+from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost, no_policy
 from proxy.verdict import Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
@@ -65,7 +65,7 @@ class Startup:
     def __init__(
         self,
         engine: Engine,
-        policy: Policy,
+        policies: PolicyHolder,
         outbox: Outbox,
         client: ClientMessages,
         upstream: UpstreamMessages,
@@ -81,7 +81,7 @@ class Startup:
         self.passwords = False
         self.upstream_ending: str | None = None
         self._engine = engine
-        self._policy = policy
+        self._policies = policies
         self._outbox = outbox
         self._client = client
         self._upstream = upstream
@@ -162,7 +162,11 @@ class Startup:
         if self.encryption is not None:
             role = self.parameters.get("user", "")
             self.encryption.check(role, encrypted=self._encrypted, certificate=self._certificate)
-        judged = self._engine.check_startup(self.parameters, self._policy)
+        database = self.parameters.get("database") or self.parameters.get("user", "")
+        policy = self._policies.of(database)
+        if policy is None:
+            raise no_policy(database)
+        judged = self._engine.check_startup(self.parameters, policy)
         if isinstance(judged, Refusal):
             raise SessionOver.refused(judged)
         self._declared = judged

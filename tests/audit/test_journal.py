@@ -24,6 +24,7 @@ from proxy.audit import AuditJournal, Damaged, open_journal, verify
 from proxy.audit.sinks import FileSink, StreamSink
 from proxy.errors import Refusal
 from proxy.journal import Journal, SessionFacts
+from proxy.policy.in_force import Policies
 from proxy.policy.model import Contact, Policy
 from proxy.verdict import ColumnUse, StatementVerdict
 
@@ -174,7 +175,7 @@ def test_the_life_of_a_session(journal: AuditJournal, sink: Lines) -> None:
 
 
 def test_reload_and_stop(journal: AuditJournal, sink: Lines) -> None:
-    journal.reload(POLICY)
+    journal.reload(Policies(POLICY))
     journal.stop()
     assert [event["event"] for event in sink.events()] == ["reload", "stop"]
     assert list(verify(sink.lines)) == []
@@ -203,7 +204,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path, chain_key: bytes | None = None) -> AuditJournal:
-    return open_journal(str(path), POLICY, hash_key=KEY, chain_key=chain_key)
+    return open_journal(str(path), Policies(POLICY), hash_key=KEY, chain_key=chain_key)
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -359,7 +360,8 @@ def test_what_is_no_regular_file_is_a_stream(tmp_path: Path) -> None:
 def test_a_dash_is_standard_output() -> None:
     program = (
         "from proxy.audit import open_journal; from proxy.policy.model import *;"
-        "open_journal('-', Policy('p','d',Contact(),{},{},{},{},{}), hash_key=b'k').stop()"
+        "from proxy.policy.in_force import Policies;"
+        "open_journal('-', Policies(Policy('p','d',Contact(),{},{},{},{},{})), hash_key=b'k').stop()"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     lines = ran.stdout.splitlines(keepends=True)

@@ -66,7 +66,9 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         upstream: postgresql://reader@db:5433
         policy: /etc/policy.yaml
         mode: enforce
-        workers: 1
+        policies: {crm: crm.yaml}
+        watch: true
+        workers: 4
         audit: {sinks: [log/audit.jsonl], key: audit.key}
         limits:
           {startup_timeout: 5 seconds, statement_bytes: 1048576, message_bytes: 2097152,
@@ -79,6 +81,9 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         listen=Address("::", 7000),
         upstream=Upstream(Address("db", 5433), "reader"),
         policy=Path("/etc/policy.yaml"),
+        policies={"crm": tmp_path / "crm.yaml"},
+        watch=True,
+        workers=4,
         audit=str(tmp_path / "log" / "audit.jsonl"),
         audit_key=b"another sixteen ones",
         hash_key=b"sixteen bytes ok",
@@ -157,8 +162,6 @@ UNAVAILABLE = {
     "tls: {client: {}}": "tls",
     "admin: a:1": "admin",
     "auth: password": "auth",
-    "policies: {crm: p}": "policies",
-    "workers: 2": "workers",
     "mode: observe": "mode",
     "audit: {durability: strict}": "audit.durability",
     "audit: {sinks: [a, b]}": "audit.sinks",
@@ -175,7 +178,7 @@ def test_what_does_nothing_yet_is_an_error_that_names_it(tmp_path: Path, text: s
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
-    text = "lisen: x\nmode: maybe\nworkers: 3\naudit: {sink: x}\n"
+    text = "lisen: x\nmode: maybe\nadmin: a:1\naudit: {sink: x}\n"
     codes = [line.split(": ")[2] for line in mistakes(tmp_path, text, {"listen": "x"})]
     assert codes.count("missing-key") == 2
     assert {"unknown-key", "bad-value", "unavailable"} < set(codes)
@@ -212,4 +215,16 @@ def test_keys_of_the_environment_win_over_files(tmp_path: Path) -> None:
 
 
 def test_every_flag_but_the_file_itself_has_a_variable() -> None:
-    assert set(ENVIRONMENT) == {"listen", "upstream", "policy", "audit", "admin", "mode", "workers"}
+    assert set(ENVIRONMENT) == {"listen", "upstream", "policy", "audit", "admin", "mode", "workers", "watch"}
+
+
+def test_a_policy_for_each_database(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "upstream: postgresql://db\npolicies: {crm: crm.yaml, '*': rest.yaml}\n")
+    assert (found.policy, found.policies) == (tmp_path / "rest.yaml", {"crm": tmp_path / "crm.yaml"})
+    found = loaded(tmp_path, "upstream: postgresql://db\npolicies: {crm: crm.yaml}\n")
+    assert (found.policy, found.policies) == (None, {"crm": tmp_path / "crm.yaml"})
+    both = "upstream: postgresql://db\npolicy: p.yaml\npolicies: {'*': rest.yaml}\n"
+    assert mistakes(tmp_path, both) == [
+        "consentry.yaml:3:17: error: bad-value: policies.*: 'policy' says already what holds everywhere else"
+    ]
+    assert loaded(tmp_path, both, {"policy": "flag.yaml"}).policy == Path("flag.yaml")

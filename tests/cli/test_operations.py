@@ -18,6 +18,7 @@ from proxy.cli import COMMANDS, Code, application, configuration
 from proxy.cli.configuration_file import ConfigurationFile
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
+from proxy.policy.in_force import Policies
 from proxy.policy.model import Contact, Policy
 from proxy.verdict import ColumnUse, StatementVerdict
 
@@ -102,8 +103,8 @@ def test_events_and_their_fields() -> None:
     use = ColumnUse("c", "name", "general", "read", "mask", ("consent",), "r")
     statement = StatementVerdict("mask", "SELECT", "SELECT ?", "f", "billing", (use,), (("person", "1"),))
     facts = SessionFacts("s", "c")
-    journal.start(policy, b"torn")
-    journal.reload(policy)
+    journal.start(Policies(policy, {"crm": policy}), b"torn")
+    journal.reload(Policies(policy))
     journal.session_start(facts)
     journal.purpose_change(facts, "billing")
     journal.statement(facts, "e", statement, policy, Refusal("42501", "consentry: no"))

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,11 @@ UPSTREAM = "postgresql://127.0.0.1:1"
 
 def test_an_invalid_configuration(tmp_path: Path) -> None:
     file = tmp_path / "consentry.yaml"
-    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\nworkers: 4\nlisten: here\n")
+    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\nmode: observe\nlisten: here\n")
     code, said = refused(tmp_path, "--config", str(file), CONSENTRY_LISTEN="")
     assert code == 3
     assert said == (
-        f"{file}:3:10: error: unavailable: workers: more than one worker is not available in this version\n"
+        f"{file}:3:7: error: unavailable: mode: 'observe' is not available in this version\n"
         f"{file}:4:9: error: bad-value: listen: an address is HOST:PORT, [IPv6]:PORT or the path of a unix socket\n"
     )
 
@@ -205,3 +206,65 @@ def test_an_audit_that_another_process_writes(tmp_path: Path, policy: Path, serv
     other.mkdir()
     code, said = refused(other, "--policy", str(policy), "--upstream", UPSTREAM, "--audit", str(serving.audit))
     assert (code, said) == (1, f"consentry: {serving.audit}: another process writes this audit file\n")
+
+
+# --- more than one policy, and files that change ----------------------------------------------------------------------
+
+
+def test_a_policy_for_each_database(tmp_path: Path, database: Database) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    database.execute("CREATE TABLE patients (id int PRIMARY KEY, phone varchar(20));"
+                     "INSERT INTO patients VALUES (1, '13812345678')")  # fmt: skip
+    open_policy = tmp_path / "open.yaml"
+    open_policy.write_text(POLICY.replace("categories: [], ", "categories: [telephone_number], "))
+    file = tmp_path / "consentry.yaml"
+    seen = {}
+    for policies in (f"{{{database.name}: open.yaml}}", f"{{{database.name}: policy.yaml, '*': open.yaml}}"):
+        file.write_text(f"upstream: {database.dsn()}\npolicies: {policies}\n")
+        with Proxy(tmp_path, "--config", str(file)) as proxy:
+            with connect(proxy, database, **{"consentry.purpose": "research"}) as connection:
+                row = connection.execute("SELECT phone FROM patients").fetchone()
+            host, _, port = proxy.ready().rpartition(":")
+            try:
+                psycopg.connect(f"postgresql://postgres@{host}:{port}/postgres").close()
+                elsewhere = "let in"
+            except psycopg.OperationalError as error:
+                elsewhere = str(error)
+            seen[policies] = row, elsewhere
+            assert proxy.stop() == 0
+            (start,) = (event for event in proxy.events() if event["event"] == "start")
+            assert set(start["policies"]) == {database.name}
+        proxy.audit.unlink()
+    (first, refused_there), (second, let_in) = seen.values()
+    assert (first, second) == (("13812345678",), ("138****5678",))
+    assert 'consentry: no policy is in force for database "postgres"' in refused_there
+    assert let_in == "let in"
+
+
+def test_a_watched_policy_is_reloaded_when_its_files_change(tmp_path: Path, policy: Path, database: Database) -> None:
+    arguments = ("--policy", str(policy), "--upstream", database.dsn(), "--watch")
+    with Proxy(tmp_path, *arguments) as proxy:
+        proxy.ready()
+        for text, expected in ((POLICY + "\n", 1), (POLICY + "mistake: true\n", 1), (POLICY + "\n\n", 2)):
+            policy.write_text(text)
+            if "mistake" in text:
+                proxy.await_said("the one before stays in force")
+            deadline = time.monotonic() + STARTED
+            while [event["event"] for event in proxy.events()].count("reload") != expected:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def test_a_second_sigterm_ends_at_once(serving: Proxy, database: Database) -> None:
+    with closing(connect(serving, database)) as connection:
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+        time.sleep(0.3)
+        serving.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert serving.process.poll() is None
+        began = time.monotonic()
+        assert serving.stop() == 0
+        assert time.monotonic() - began < 5
+        result = connection.pgconn.get_result()
+        assert result is not None
+        assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"57P01"
