@@ -373,8 +373,8 @@ class Verdict:
     checks: tuple[Refusal, ...] = ()
     """What an upstream error that holds ``<secret>:<n>`` means: the refusal number n (from 0)."""
     commits: tuple[tuple[int, int], ...] = ()
-    """Statements, but the first, that end a block in which some before them left checks to COMMIT: number of each, and
-    the byte of ``text`` where it begins. The text is sent in parts that begin there."""
+    """Statements, but the first, that commit: number of each, and the byte of ``text`` where it begins. Where checks
+    were left to COMMIT, the text is sent in parts that begin there."""
     within_block: Verdict | None = None
     """What to run instead while the session is in an explicit transaction block; None: the same."""
 

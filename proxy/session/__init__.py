@@ -10,10 +10,12 @@
 ``replies``        the queue of answers that are expected
 ``dialogue``       the state that requests and answers share
 ``names``          what statement and portal names stand for while changes are in flight
+``hidden``         statements that the session runs on its own
 ``naming``         names of relations that came or went since a statement was prepared
 ``statements``     prepared statements and portals
 ``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
 ``circumstances``  the context of verdicts, kept current
+``commits``        what statements of a transaction left to its COMMIT
 ``checks``         checks of written rows that a statement carries: what of its answers is theirs
 ``events``         the audit's events
 ``errors``         errors and notices as the client may see them

@@ -66,10 +66,29 @@ class Answers:
         """What the client gets of the DataRows that come now."""
         return checks.rows(self._dialogue.replies.head)
 
+    def _hidden(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        """An answer to a message of our own. A hidden Query stands in for one of the client's, which ends as that."""
+        if kind == backend.READY_FOR_QUERY:
+            self._ready(whole, head)
+            return b"" if head.kind == frontend.SYNC else None
+        if kind == backend.COMMAND_COMPLETE:
+            for statement in () if head.verdict is None else head.verdict.statements:
+                self._apply(statement.effects, backend.read_tag(whole), statement, head)
+            head.completed += 1
+            if head.kind == frontend.EXECUTE:
+                self._dialogue.replies.pop()
+        else:
+            self._dialogue.replies.pop()
+            self._settle(head)
+        return b""
+
     def _success(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        if head.hidden:
+            return self._hidden(kind, whole, head)
         match kind:
             case backend.READY_FOR_QUERY:
                 self._ready(whole, head)
+                return b"" if head.more and not head.failed else None
             case backend.COMMAND_COMPLETE | backend.EMPTY_QUERY_RESPONSE:
                 return self._complete(kind, whole, head)
             case backend.PORTAL_SUSPENDED:
@@ -79,7 +98,6 @@ class Answers:
             case backend.PARSE_COMPLETE | backend.BIND_COMPLETE | backend.CLOSE_COMPLETE:
                 self._dialogue.replies.pop()
                 self._settle(head)
-                return b"" if head.hidden else None
             case backend.NO_DATA:
                 self._dialogue.replies.pop()
             case backend.ROW_DESCRIPTION:
@@ -150,6 +168,8 @@ class Answers:
             head.completed += 1
         if head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
+        if statement is not None and statement.deferred and head.verdict is not None:
+            self._dialogue.transaction.leave(statement, head.verdict.secret)
         if effects and statement is not None:
             self._apply(effects, tag, statement, head)
         return errors.MASKED_NOTICE + whole if masked else None
@@ -216,12 +236,12 @@ class Answers:
         dialogue = self._dialogue
         if head.kind == frontend.QUERY and not head.failed:
             decided = 1 if head.verdict is None else max(len(head.verdict.statements), 1)
-            if head.completed != decided:
+            if head.completed != (decided if head.until is None else head.until):
                 raise StateLost("a query is over before its statements are")
         dialogue.replies.pop()
         dialogue.copy_in = False
         self._settle(head)
-        if head.run is not None and head.run.open:
+        if head.run is not None and head.run.open and not (head.more and not head.failed):
             dialogue.events.abandon(head.run, None)
         status = dialogue.status = whole[5]
         transaction = dialogue.transaction
@@ -250,6 +270,7 @@ class Answers:
             raise StateLost("an error names what no client may know")
         sqlstate = sqlstate if refusal is None else refusal.sqlstate
         dialogue.transaction.fail()
+        dialogue.rolls_back = dialogue.rolls_back or head.left is not None
         dialogue.copy_in = False
         if head.kind == frontend.QUERY:
             dialogue.replies.fail(head)
@@ -264,21 +285,26 @@ class Answers:
         """What is refused, where the error is not the upstream's own."""
         if head.refused is not None and fields.get("C") == head.expected:
             return head.refused
-        failed = checks.failed(fields, head.verdict)
-        statement = checks.running(head)
+        left = head.left
+        failed = checks.failed(fields, head.verdict) if left is None else checks.left_failed(fields, left)
+        statement = checks.running(head) if left is None else left.statement
         return failed if failed is None else self._dialogue.audited_failure(statement, failed)
 
     @staticmethod
     def _shown(fields: Fields, head: Reply) -> bytes | None:
+        if head.hidden:
+            return backend.error_response(errors.of_hidden(fields))
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
-            return backend.error_response(errors.as_shown(fields, head.verdict))
+            return backend.error_response(errors.as_shown(fields, head.verdict, head.before))
         return None
 
     def _notice(self, whole: bytes) -> bytes | None:
         head = self._dialogue.replies.head
-        if head is None or head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
+        if head is None or head.hidden:
+            return None if head is None else b""
+        if head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
             return None
-        return backend.notice_response(errors.as_shown(backend.read_fields(whole), head.verdict))
+        return backend.notice_response(errors.as_shown(backend.read_fields(whole), head.verdict, head.before))
 
     def _parameter(self, whole: bytes) -> bytes | None:
         name, value = backend.read_parameter(whole)

@@ -11,6 +11,7 @@ from typing import Final
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.session.replies import Reply
+from proxy.session.transaction import Left
 from proxy.verdict import StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
@@ -78,3 +79,8 @@ def failed(fields: Fields, verdict: Verdict | None) -> Refusal | None:
     number = after.partition(":")[0]
     known = number.isascii() and number.isdigit() and int(number) < len(verdict.checks)
     return verdict.checks[int(number)] if known else _UNNAMED
+
+
+def left_failed(fields: Fields, left: Left) -> Refusal | None:
+    """What the upstream's error means, if it is that of the check that was left to COMMIT."""
+    return left.check.refusal if left.secret in fields.get("M", "") else None

@@ -28,6 +28,7 @@ class Dialogue:
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
     ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
+    ``rolls_back``: a check before COMMIT failed, and the transaction is to be rolled back.
     """
 
     outbox: Outbox
@@ -47,6 +48,7 @@ class Dialogue:
     awaiting_plan: CheckPlan | None = None
     plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
     types_sought: tuple[int, ...] = ()
+    rolls_back: bool = False
     terminated: bool = False
     upstream_ending: str | None = None
 

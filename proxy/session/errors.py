@@ -10,18 +10,26 @@ from proxy.wire.backend import Fields
 _QUOTING = ("D", "W", "q", "p")
 """DETAIL, CONTEXT, internal query and its position: they speak of a text that the client never sent."""
 
+_OF_ANY = ("S", "V", "C", "M")
 
-def as_shown(fields: Fields, verdict: Verdict) -> Fields:
+
+def as_shown(fields: Fields, verdict: Verdict, before: int = 0) -> Fields:
     """What the upstream says of a text that is not quite the client's: positions are the client's, and nothing quotes
-    base rows where the text runs over secured relations."""
+    base rows where the text runs over secured relations. ``before``: characters of the text that were not sent with
+    the part of it that this is about."""
     quoting = _QUOTING if verdict.secured else ()
     kept = {code: value for code, value in fields.items() if code not in quoting}
     if verdict.secret:
         kept = {code: value.replace(verdict.secret, "") for code, value in kept.items()}
     position = kept.get("P", "")
     if position.isdigit():
-        kept["P"] = str(verdict.client_position(int(position)))
+        kept["P"] = str(verdict.client_position(int(position) + before))
     return kept
+
+
+def of_hidden(fields: Fields) -> Fields:
+    """What the upstream says of a statement that the client knows nothing of: nothing of its text, nor of its data."""
+    return {code: value for code, value in fields.items() if code in _OF_ANY}
 
 
 def of_refusal(refusal: Refusal, upstream: Fields) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from proxy.errors import Refusal
@@ -10,6 +11,7 @@ from proxy.policy.model import Policy
 from proxy.session.events import Run
 from proxy.session.names import Change
 from proxy.session.statements import Portal, Statement, Variant
+from proxy.session.transaction import Left
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 
@@ -21,7 +23,11 @@ class Reply:
     ``hidden``: the session sent it on its own, the client sees nothing of its success. ``refused``: the message was
     replaced by one that fails with ``expected``, and the client gets the refusal instead. ``barrier``: nothing may be
     decided before it is over. ``verdict`` is that of the text that runs, where there is one, under ``policy``.
-    ``copies``: how often the upstream may still ask for COPY data before it is over.
+    ``copies``: how often the upstream may still ask for COPY data before it is over. ``completed``: of its statements.
+    ``left``: the check that a hidden message makes.
+
+    A simple query may be sent in parts: this is one of those up to statement ``until``, ``before`` is how many
+    characters stand before it, and ``more`` says that another follows if it does not fail.
     """
 
     kind: int
@@ -39,12 +45,16 @@ class Reply:
     limit: int = 0
     completed: int = 0
     failed: bool = False
+    left: Left | None = None
+    until: int | None = None
+    before: int = 0
+    more: bool = False
     copies: int = field(init=False)
 
     def __post_init__(self) -> None:
         runs = self.verdict is not None and self.kind in (frontend.QUERY, frontend.EXECUTE)
         statements = self.verdict.statements if self.verdict is not None and runs else ()
-        self.copies = sum(statement.takes_copy for statement in statements)
+        self.copies = sum(statement.takes_copy for statement in statements[self.completed : self.until])
 
 
 class Replies:
@@ -59,6 +69,9 @@ class Replies:
         self.barriers = 0
         self.copies = 0
         self.skipping = False
+
+    def __iter__(self) -> Iterator[Reply]:
+        return iter(self._queue)
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -8,10 +8,11 @@ its error comes back to the client as the refusal (see :mod:`proxy.session.answe
 from __future__ import annotations
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
-from proxy.errors import ProtocolViolation, Refusal
-from proxy.session import checks
+from proxy.errors import INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
+from proxy.session import checks, hidden
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
+from proxy.session.commits import ROLLBACK, Commits, Parts, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.names import Unsettled
@@ -36,6 +37,8 @@ class Requests:
         self._limits = limits
         self._cursors = Cursors(dialogue)
         self._binding = Binding(dialogue, self._cursors)
+        self._commits = Commits(dialogue, self._send)
+        self._parts: Parts | None = None
         self._waiting: Frame | None = None
         self._flushed = True
 
@@ -117,17 +120,17 @@ class Requests:
             self._refuse_query(refused(b"", refusal), refusal)
             return True
         dialogue = self._dialogue
-        text = frontend.read_query(frame.data)
-        if self._must_settle(text):
+        if self._parts is not None:
+            return self._next_part(self._parts, frame)
+        if dialogue.rolls_back:
+            self._roll_back()
+            return True
+        verdict = self._decide_query(frontend.read_query(frame.data))
+        if verdict is None:
             return False
-        decided = dialogue.planned(text, dialogue.circumstances.decide(text))
-        if decided is None:
-            return False
-        shown = decided if decided.refusal is not None else self._cursors.fetching(decided)
-        if shown is None:
-            return False
-        verdict = shown
         if verdict.refusal is None:
+            if self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT:
+                return False
             verdict, run = dialogue.audited(verdict)
         if verdict.refusal is not None:
             self._refuse_query(verdict, verdict.refusal)
@@ -136,9 +139,48 @@ class Requests:
         barrier = verdict.has_effects or (transaction.dirty and not transaction.in_block)
         whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
         policy = dialogue.circumstances.policy
+        if verdict.commits and self._commits.concerned(verdict):
+            self._parts = Parts(verdict, policy, run)
+            return self._next_part(self._parts, frame)
         reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier))
         self._send(frontend.QUERY, whole, reply)
         return True
+
+    def _decide_query(self, text: bytes) -> Verdict | None:
+        """The verdict on a simple query; None: wait."""
+        dialogue = self._dialogue
+        if self._must_settle(text):
+            return None
+        decided = dialogue.planned(text, dialogue.circumstances.decide(text))
+        return decided if decided is None or decided.refusal is not None else self._cursors.fetching(decided)
+
+    def _next_part(self, parts: Parts, frame: Frame) -> bool:
+        """Sends the next part of a query that commits in its midst."""
+        dialogue = self._dialogue
+        if dialogue.replies:
+            return parts.sent == 0 and self._send_part(parts)
+        if dialogue.rolls_back:
+            self._roll_back()
+        elif not parts.failed:
+            waits = self._commits.before(parts.verdict, parts.next_statement, frame, simple=True) is Step.WAIT
+            return not waits and self._send_part(parts)
+        if parts.run is not None and parts.run.open:
+            dialogue.events.abandon(parts.run, INSUFFICIENT_PRIVILEGE)
+        self._parts = None
+        return True
+
+    def _send_part(self, parts: Parts) -> bool:
+        """True if it was the last one."""
+        text, reply = parts.next()
+        self._send(frontend.QUERY, frontend.query(text), self._forget_unnamed(reply))
+        if parts.all_sent:
+            self._parts = None
+        return parts.all_sent
+
+    def _roll_back(self) -> None:
+        """In the place of a COMMIT that a check forbade."""
+        self._dialogue.rolls_back = False
+        self._send(frontend.QUERY, frontend.query(ROLLBACK), self._forget_unnamed(rolled_back(frontend.QUERY)))
 
     def _refuse_query(self, verdict: Verdict, refusal: Refusal) -> None:
         refusal, run = self._dialogue.audited_refusal(verdict, refusal)
@@ -247,6 +289,10 @@ class Requests:
 
     def _execute(self, frame: Frame) -> bool:
         name, limit = frontend.read_execute(frame.data)
+        portal = self._dialogue.portals.look_up(name, self._dialogue.segment)
+        verdict = portal.verdict if isinstance(portal, Portal) else None
+        if verdict is not None and self._commits.before(verdict, 0, frame, simple=False) is Step.WAIT:
+            return False
         reply = self._binding.execute(name, limit)
         if reply is None:
             return False
@@ -279,6 +325,16 @@ class Requests:
         frontend.require_empty(whole)
         dialogue = self._dialogue
         transaction = dialogue.transaction
+        if dialogue.rolls_back:
+            self._send(frontend.SYNC, whole, Reply(frontend.SYNC, hidden=True, barrier=True))
+            dialogue.replies.skipping = False
+            dialogue.segment += 1
+            dialogue.rolls_back = False
+            for message, reply in hidden.executed(dialogue.private + b"rollback", ROLLBACK):
+                self._send(reply.kind, message, rolled_back(reply.kind) if reply.kind == frontend.EXECUTE else reply)
+            self._send(frontend.SYNC, whole, Reply(frontend.SYNC, barrier=True))
+            dialogue.segment += 1
+            return
         barrier = dialogue.replies.barriers > 0 or (transaction.dirty and not transaction.in_block)
         self._send(frontend.SYNC, whole, Reply(frontend.SYNC, barrier=barrier))
         dialogue.replies.skipping = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
@@ -12,6 +13,7 @@ from proxy.verdict import (
     ChangeCatalog,
     Commit,
     CreateRelation,
+    DeferredCheck,
     DiscardAll,
     DropRelation,
     Effect,
@@ -19,8 +21,18 @@ from proxy.verdict import (
     Rollback,
     RollbackTo,
     Savepoint,
+    StatementVerdict,
 )
 from proxy.wire import backend
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A check that ``statement`` left to COMMIT. ``secret``: what the check's error holds."""
+
+    check: DeferredCheck
+    secret: str
+    statement: StatementVerdict
 
 
 class Transaction:
@@ -39,6 +51,7 @@ class Transaction:
         self.dirty = False
         self.catalog_outdated = False
         self.uncommitted_code = False
+        self.left: dict[str, Left] = {}
         self.committed = True
         self._catalog_changed = False
 
@@ -84,6 +97,11 @@ class Transaction:
                 self.failed = False
         self.settings.apply(effect, self.in_block)
 
+    def leave(self, statement: StatementVerdict, secret: str) -> None:
+        """``statement`` completed, and left checks to COMMIT."""
+        for check in statement.deferred:
+            self.left.setdefault(check.sql, Left(check, secret, statement))
+
     def fail(self) -> None:
         """The upstream answered with an error."""
         self.failed = True
@@ -110,5 +128,6 @@ class Transaction:
         self.committed = committed
         self.settings.end_transaction(committed)
         self.overlay.end(committed)
+        self.left.clear()
         self.catalog_outdated = self.catalog_outdated or (committed and self._catalog_changed)
         self._catalog_changed = self.uncommitted_code = self.failed = self.dirty = False

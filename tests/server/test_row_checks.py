@@ -153,6 +153,117 @@ CONVERSATIONS: dict[str, bytes] = {
     + simple("EXECUTE i (0)")
     + pipeline("EXECUTE r (3)")
     + COUNT,
+    # what is left to COMMIT
+    "left to COMMIT": simple("BEGIN")
+    + simple("INSERT INTO checked VALUES (-1)")
+    + simple("INSERT INTO checked VALUES (1)")
+    + simple("COMMIT")
+    + COUNT,
+    "refused at COMMIT": simple("BEGIN")
+    + simple("INSERT INTO checked VALUES (-1) RETURNING n")
+    + simple("COMMIT")
+    + COUNT
+    + simple("BEGIN")
+    + simple("COMMIT"),
+    "refused at COMMIT AND CHAIN": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + simple("COMMIT AND CHAIN")
+    + COUNT,
+    "left to COMMIT AND CHAIN, and refused then": simple("BEGIN; INSERT INTO checked VALUES (-1), (1)")
+    + simple("COMMIT AND CHAIN")
+    + simple("INSERT INTO checked VALUES (-2)")
+    + simple("END")
+    + COUNT,
+    "refused at PREPARE TRANSACTION": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + simple("PREPARE TRANSACTION 'p'")
+    + COUNT,
+    "rolled back to a savepoint": simple("BEGIN; INSERT INTO checked VALUES (1); SAVEPOINT s")
+    + simple("INSERT INTO checked VALUES (-2)")
+    + simple("ROLLBACK TO s")
+    + simple("COMMIT")
+    + COUNT,
+    "within a savepoint, and refused": simple("BEGIN; SAVEPOINT s")
+    + simple("INSERT INTO checked VALUES (-2)")
+    + simple("RELEASE s")
+    + simple("COMMIT")
+    + COUNT,
+    "rolled back": simple("BEGIN")
+    + simple("INSERT INTO checked VALUES (-2)")
+    + simple("ROLLBACK")
+    + simple("BEGIN")
+    + simple("COMMIT")
+    + COUNT,
+    "in a transaction that fails": simple("BEGIN")
+    + simple("INSERT INTO checked VALUES (-1)")
+    + simple("SELECT 1/0")
+    + simple("COMMIT")
+    + COUNT,
+    "within a block what is refused at once is refused at once": simple("BEGIN; SAVEPOINT s")
+    + simple("INSERT INTO checked VALUES (0)")
+    + simple("ROLLBACK TO s")
+    + simple("COMMIT"),
+    "a pipelined transaction": pipeline(
+        "BEGIN", "INSERT INTO checked VALUES (-1)", "INSERT INTO checked VALUES (1)", "COMMIT", "SELECT 2"
+    )
+    + COUNT,
+    "a pipelined transaction, refused": pipeline("BEGIN", "INSERT INTO checked VALUES (-1)", "COMMIT", "SELECT 2")
+    + pipeline("SELECT 3")
+    + COUNT,
+    "a transaction in pipelines, refused": pipeline("BEGIN", "INSERT INTO checked VALUES (-1)")
+    + pipeline("COMMIT")
+    + pipeline("SELECT 3")
+    + COUNT,
+    "a pipelined transaction that fails": pipeline("BEGIN", "INSERT INTO checked VALUES (-1)", "SELECT 1/0", "COMMIT")
+    + simple("COMMIT")
+    + COUNT,
+    "an unnamed statement outlives a transaction that is refused": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + prepared("COMMIT", "c")
+    + prepared("SELECT 5")
+    + run("c")
+    + SYNC_MESSAGE
+    + run()
+    + SYNC_MESSAGE,
+    "a query drops the unnamed statement even if it is refused": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + prepared("SELECT 5")
+    + SYNC_MESSAGE
+    + simple("COMMIT")
+    + run()
+    + SYNC_MESSAGE,
+    "a simple COMMIT behind an extended query without Sync, refused": simple("BEGIN")
+    + prepared("INSERT INTO checked VALUES (-1)")
+    + run()
+    + simple("COMMIT")
+    + SYNC_MESSAGE,
+    "queries that do not wait, one refused": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + simple("INSERT INTO checked VALUES (2)")
+    + simple("COMMIT")
+    + simple("SELECT 1")
+    + frontend.describe(STATEMENT, b"")
+    + SYNC_MESSAGE
+    + COUNT,
+    "a transaction in one message": simple(
+        "BEGIN; INSERT INTO checked VALUES (-1) RETURNING n; INSERT INTO checked VALUES (1); COMMIT; SELECT 2"
+    )
+    + COUNT,
+    "a transaction in one message, refused": simple("BEGIN; INSERT INTO checked VALUES (-1); COMMIT; SELECT 2") + COUNT,
+    "two transactions in one message, the second refused": simple(
+        "BEGIN; INSERT INTO checked VALUES (-1), (1); COMMIT; SELECT 1; BEGIN; INSERT INTO checked VALUES (-2); COMMIT"
+    )
+    + COUNT,
+    "an error behind a COMMIT in one message": simple(
+        "BEGIN; INSERT INTO checked VALUES (-1), (1); COMMIT; SELECT 1/0; SELECT 2"
+    )
+    + COUNT,
+    "an error before a COMMIT in one message": simple(
+        "BEGIN; INSERT INTO checked VALUES (-1), (1); SELECT 1/0; COMMIT; SELECT 2"
+    )
+    + simple("ROLLBACK")
+    + COUNT,
+    "a message that begins with COMMIT, refused": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + simple("COMMIT; SELECT 1")
+    + COUNT,
+    "a message that commits what another began, refused": simple("BEGIN; INSERT INTO checked VALUES (-1)")
+    + simple("SELECT 1; COMMIT; SELECT 2")
+    + COUNT,
 }
 
 
@@ -203,4 +314,4 @@ def test_conversations(server: RunningServer, empty: Database, case: str) -> Non
         expected = conversation(direct, messages)
     with RawClient("127.0.0.1", server.port, empty.name) as through:
         assert conversation(through, messages) == expected
-    assert ("refused" in expected) == ("refuse" in case)
+    assert ("refused" in expected) == ("refused" in case)

@@ -37,7 +37,8 @@ _LEAVES = (
 def with_checks(verdict: Verdict, parts: list[str], prepared: Mapping[str, str]) -> Verdict:
     """The verdict on a text whose statements are ``parts``, with the checks of what they write."""
     runs = [_run(part, prepared) for part in parts]
-    if not any(map(_WRITES.match, runs)):
+    commits = any(isinstance(effect, Commit) for one in verdict.statements[1:] for effect in one.effects)
+    if not commits and not any(map(_WRITES.match, runs)):
         return verdict
     return replace(_checked(verdict, parts, runs), within_block=_checked(verdict, parts, runs, in_block=True))
 
@@ -55,7 +56,7 @@ def _checked(verdict: Verdict, parts: list[str], runs: list[str], *, in_block: b
     for index, (part, run, decided) in enumerate(zip(parts, runs, verdict.statements, strict=True)):
         offset = text.index(part, offset)
         for effect in decided.effects:
-            if isinstance(effect, Commit) and index and in_block:
+            if isinstance(effect, Commit) and index:
                 commits.append((index, offset))
             in_block = isinstance(effect, Begin) or (in_block and not isinstance(effect, Commit | Rollback))
         offset += len(part)
@@ -72,7 +73,7 @@ def _checked(verdict: Verdict, parts: list[str], runs: list[str], *, in_block: b
         text=text.encode() if edits else verdict.text,
         statements=tuple(statements),
         edits=tuple(edits),
-        secured=True,
+        secured=verdict.secured or bool(edits),
         secret=SECRET,
         checks=(REFUSAL,),
         commits=tuple(commits),

@@ -1,0 +1,40 @@
+"""Statements that the session runs on its own in the client's connection, in messages whose answers no client sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.session.replies import Reply
+from proxy.session.transaction import Left
+from proxy.wire import frontend
+
+Sent = tuple[bytes, Reply]
+
+
+def prepared(name: bytes, text: bytes) -> list[Sent]:
+    """Messages that prepare ``text`` under ``name``, whatever that stood for before."""
+    return [
+        (frontend.close(frontend.STATEMENT, name), Reply(frontend.CLOSE, hidden=True)),
+        (frontend.parse(name, text), Reply(frontend.PARSE, hidden=True)),
+    ]
+
+
+def run(name: bytes, left: Left | None = None, parameters: Sequence[bytes] = ()) -> list[Sent]:
+    """Messages that run what is prepared under ``name``. ``left``: the check that it makes."""
+    rest = b"\0\0" + len(parameters).to_bytes(2, "big")
+    rest += b"".join(len(value).to_bytes(4, "big") + value for value in parameters) + b"\0\0"
+    return [
+        (frontend.bind(name, name, rest), Reply(frontend.BIND, hidden=True, left=left)),
+        (frontend.execute(name), Reply(frontend.EXECUTE, hidden=True, left=left)),
+        (frontend.close(frontend.PORTAL, name), Reply(frontend.CLOSE, hidden=True)),
+    ]
+
+
+def released(name: bytes) -> list[Sent]:
+    """Messages that let go of what is prepared under ``name``."""
+    return [(frontend.close(frontend.STATEMENT, name), Reply(frontend.CLOSE, hidden=True))]
+
+
+def executed(name: bytes, text: bytes, left: Left | None = None) -> list[Sent]:
+    """Messages that prepare ``text``, run it and let go of it. ``left``: the check that it makes."""
+    return [*prepared(name, text), *run(name, left), *released(name)]
