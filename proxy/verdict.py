@@ -107,11 +107,15 @@ class CloseCursor:
 
 @dataclass(frozen=True, slots=True)
 class CreateRelation:
-    """CREATE TABLE and the like made a plain relation that the shared catalog does not know before COMMIT."""
+    """CREATE TABLE and the like made a plain relation that the shared catalog does not know before COMMIT.
+
+    ``passing``: ON COMMIT DROP.
+    """
 
     schema: str | None
     name: str
     temporary: bool
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +130,12 @@ class DropRelation:
 class ChangeCatalog:
     """DDL: the catalog must be read anew before the next statement is decided (at COMMIT inside a transaction).
 
-    ``code``: it may have made a function, operator, view, trigger or the like, which nobody can judge before COMMIT.
+    ``code``: it may have made a function, operator, view, trigger or the like, which nobody can judge before the
+    session's own catalog was read. ``temporary``: it may have made something temporary beside tables.
     """
 
     code: bool = False
+    temporary: bool = False
 
 
 Effect = (

@@ -28,6 +28,12 @@ class _ByName(Generic[_Named]):
         self.all: dict[int, _Named] = {}
         self.named: dict[str, tuple[_Named, ...]] = {}
 
+    def fork(self) -> _ByName[_Named]:
+        """The same things, to be replaced by others from here on."""
+        forked: _ByName[_Named] = _ByName()
+        forked.all, forked.named = self.all, self.named
+        return forked
+
     def replace(self, changes: Mapping[int, _Named | None]) -> None:
         """Takes over new things, and None for those that are gone. What is equal stays the same object."""
         real = {oid: thing for oid, thing in changes.items() if self.all.get(oid) != thing}
@@ -67,6 +73,20 @@ class Assembly:
         self._types: _ByName[Type] = _ByName()
         self._type_depends: dict[int, frozenset[Object]] = {}
         self._implicit_casts: frozenset[int] = frozenset()
+
+    def fork(self, rows: SystemRows) -> Assembly:
+        """The same catalog, to be built on with other changes to ``rows``, a fork of those of this assembly."""
+        forked = Assembly(self._database, self._server_version, rows)
+        forked._visible, forked._schemas = self._visible, self._schemas
+        forked._extensions.update(self._extensions)
+        forked._columns = self._columns.fork(rows)
+        forked._uses = self._uses.fork(rows, forked._columns.types)
+        forked._relations = self._relations.fork(rows, forked._columns, forked._uses, forked._extensions)
+        forked._functions, forked._operators = self._functions.fork(), self._operators.fork()
+        forked._types = self._types.fork()
+        forked._type_depends = dict(self._type_depends)
+        forked._implicit_casts = self._implicit_casts
+        return forked
 
     def catalog(self, changes: Changes, before: Catalog | None) -> Catalog:
         """The catalog with these changes in it, which were applied to the rows; ``before`` itself if they make none.

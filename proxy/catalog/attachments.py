@@ -25,6 +25,15 @@ class Links:
         self._toast_of: dict[int, int] = {}
         self._pointing: dict[int, tuple[dict[int, tuple[ForeignKey, ...]], tuple[int, ...], int]] = {}
 
+    def fork(self) -> Links:
+        """The same links, to follow other changes from here on."""
+        forked = Links()
+        forked._referenced.update((oid, dict(keys)) for oid, keys in self._referenced.items())
+        forked._children.update((oid, set(children)) for oid, children in self._children.items())
+        forked._toast_of = dict(self._toast_of)
+        forked._pointing = dict(self._pointing)
+        return forked
+
     def follow(self, changes: Changes, rows: SystemRows) -> set[int]:
         """Takes notice of new rows. The relations at which something else points now, or did before."""
         touched: set[int] = set()

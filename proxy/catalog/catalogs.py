@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.catalog.model import Catalog
+from proxy.catalog.own import OwnCatalog
 from proxy.catalog.reader import FAILURES, Reader
 
 _LEAST_TRUST = 30.0  # seconds
@@ -104,6 +105,10 @@ class Catalogs:
             message = f"the catalog of database {database!r} could not be confirmed for {self._trusted_seconds:g} s"
             raise CatalogUnavailable(message)
         return reader.catalog
+
+    def own(self, database: str) -> OwnCatalog:
+        """What one session sees of a database in use, to be read on its own connection."""
+        return OwnCatalog(self._readers[database].fork, lambda: self.current(database))
 
     async def close(self) -> None:
         """Ends all refreshing and closes the connections."""

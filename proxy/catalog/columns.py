@@ -23,6 +23,13 @@ class Columns:
         self._ranges: dict[int, Row] = {}
         self._names = TypeNames(self.types, rows.modifiers)
 
+    def fork(self, rows: SystemRows) -> Columns:
+        """The same types, to follow other changes from here on."""
+        forked = Columns(rows)
+        forked.types.update(self.types)
+        forked._ranges = self._ranges
+        return forked
+
     def follow(self, changes: Changes) -> None:
         """Takes notice of new rows."""
         changed = changes.keys("types", "enums", "ranges")

@@ -12,6 +12,9 @@ from enum import StrEnum
 FIRST_NORMAL_OBJECT_ID = 16384
 """OIDs below belong to objects that initdb made (access/transam.h)."""
 
+TEMPORARY = "pg_temp"
+"""What a session's own temporary schema is called, whatever its number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -180,6 +183,8 @@ class Catalog:
     types_named: Mapping[str, tuple[Type, ...]]
     implicit_casts: frozenset[int] = frozenset()
     """Functions of casts that users made and that PostgreSQL applies without being asked (implicit or assignment)."""
+    committed: Catalog | None = field(default=None, compare=False, repr=False)
+    """Where this is what one session alone sees (temporary objects, an open transaction): the catalog of all others."""
 
     def relation(self, schema: str, name: str) -> Relation | None:
         """The relation of exactly this schema and name, or None."""

@@ -4,7 +4,8 @@
 Each :class:`Source` is one system catalog, its rows grouped by the object that they belong to. What initdb made (OIDs
 below 16384) is read at once and kept; of the rest only what changed is read again. The queries read in one snapshot and
 call nothing that looks into the catalog at another time, but for :data:`DEFINITIONS` and :data:`MODIFIERS`. Other
-sessions' temporary objects are left out: nobody else can use them, and applications make them all the time.
+sessions' temporary objects are left out: nobody else can use them, and applications make them all the time. A session's
+own stand in a schema that is called ``pg_temp`` here.
 ``xmin`` is a version number: every change of a row gives it a new one.
 """
 
@@ -15,7 +16,9 @@ from dataclasses import dataclass, field
 from proxy.catalog.reach import Class
 
 _FIRST = 16384
-_NOT_TEMPORARY = r"(nspname !~ '^pg_(toast_)?temp_')"
+_OWN = "pg_catalog.pg_my_temp_schema()"
+_NOT_TEMPORARY = rf"(nspname !~ '^pg_(toast_)?temp_' OR oid = {_OWN})"
+_NAME = f"CASE WHEN oid = {_OWN} THEN 'pg_temp' ELSE nspname END"
 
 # A visible row version is known by its place and the transaction that made it, so the set of them changes with every
 # CREATE, ALTER and DROP. VACUUM, ANALYZE and nextval() change rows in place or none. What was made before the horizon,
@@ -87,10 +90,10 @@ class Source:
 
 _SOURCES = (
     Source("schemas", "pg_namespace", "oid",
-           f"nspname AS name, pg_catalog.quote_ident(nspname) AS sql, NOT {_NOT_TEMPORARY} AS temporary", split=False),
+           f"{_NAME} AS name, pg_catalog.quote_ident({_NAME}) AS sql, NOT {_NOT_TEMPORARY} AS temporary", split=False),
     Source("relations", "pg_class", "oid",
            "relname AS name, relnamespace AS schema, relkind::text AS kind, relrowsecurity AS row_security, "
-           "reltoastrelid AS toast", "relpersistence <> 't'"),
+           "reltoastrelid AS toast", f"(relpersistence <> 't' OR relnamespace = {_OWN})"),
     Source("columns", "pg_attribute", "attrelid",
            "attname AS name, attnum AS number, atttypid AS type, atttypmod AS typmod, attnotnull AS not_null, "
            "attgenerated::text AS generated, attcollation AS collation",
@@ -169,7 +172,8 @@ BUILTIN_COLUMNS = (
 )
 
 STATES = (
-    "WITH temporary AS MATERIALIZED (SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't') "
+    "WITH temporary AS MATERIALIZED "
+    f"(SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't' AND relnamespace <> {_OWN}) "
     + " UNION ALL ".join(source.state for source in _SOURCES)
 )
 

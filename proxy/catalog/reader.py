@@ -101,6 +101,17 @@ class Reader:
                 self._memory, self._identity = None, identity
         return self._introspection
 
+    async def fork(self) -> tuple[SystemRows, Assembly, Catalog]:
+        """What is known, for somebody to build upon, and the catalog made of it. Raises one of ``FAILURES``."""
+        if self._memory is None:
+            await self.refresh()
+        async with self._lock:
+            if self._memory is None:
+                message = "the catalog was not read"
+                raise OSError(message)
+            rows = self._memory.rows.fork()
+            return rows, self._memory.assembly.fork(rows), self._memory.catalog
+
     def follow(self, seconds: float) -> None:
         """Refreshes from now on, every so many seconds."""
         if self._task is None:

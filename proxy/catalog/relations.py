@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from proxy.catalog import columns as of_columns
 from proxy.catalog.attachments import Links, table
 from proxy.catalog.columns import Columns
-from proxy.catalog.model import Access, Column, Reach, ReferencedBy, Relation
+from proxy.catalog.model import TEMPORARY, Access, Column, Reach, ReferencedBy, Relation
 from proxy.catalog.pace import unhurried
 from proxy.catalog.queries import SOURCES
 from proxy.catalog.reach import Class, ForeignKey, Object, Reaches, Table
@@ -33,6 +33,16 @@ class Relations:
         """What each relation reaches by any access, but for those that reach nothing."""
         self.all: dict[int, Relation] = {}
         self.names: dict[tuple[str, str], int] = {}
+
+    def fork(self, rows: SystemRows, columns: Columns, uses: Uses, extensions: Mapping[Object, str]) -> Relations:
+        """The same relations, to follow other changes from here on."""
+        forked = Relations(rows, columns, uses, extensions)
+        forked._links = self._links.fork()
+        forked._tables = dict(self._tables)
+        forked._depends = dict(self._depends)
+        forked._reaching = dict(self._reaching)
+        forked.all, forked.names = self.all, self.names
+        return forked
 
     def follow(self, changes: Changes, changed: set[Object], members: set[Object], visible: Mapping[int, str]) -> None:
         """Takes notice of new rows. ``changed``: what may use something else now; ``members``: the objects that belong
@@ -124,7 +134,7 @@ class Relations:
             children=tuple(hung.children) if hung else (),
             partition_key=of_columns.partition_key(self._rows, oid),
             row_security=row["row_security"],
-            temporary=False,
+            temporary=visible[row["schema"]] == TEMPORARY,
             extension=self._extensions.get(Object(Class.RELATION, oid)),
             unique_keys=of_columns.keys(self._rows, oid),
             indexed=of_columns.indexed(self._rows, oid),

@@ -84,6 +84,15 @@ class SystemRows:
     _reads: dict[int, frozenset[Object]] = field(default_factory=dict)
     """What the text of each view names."""
 
+    def fork(self) -> SystemRows:
+        """The same rows, to take other changes from here on."""
+        forked = SystemRows(self.horizon, dict(self.states), {name: dict(one) for name, one in self.recent.items()})
+        forked.rows = {name: dict(groups) for name, groups in self.rows.items()}
+        forked.edges, forked.trees = dict(self.edges), dict(self.trees)
+        forked.definitions, forked.unread = dict(self.definitions), set(self.unread)
+        forked.modifiers, forked._reads = dict(self.modifiers), dict(self._reads)
+        return forked
+
     def group(self, source: str, key: int) -> Group:
         """The rows of one object; none where it is not there."""
         return self.rows[source].get(key, ())

@@ -59,6 +59,15 @@ class Uses:
         self._known: dict[_Step, _Closed] = {}
         self._trail: set[Object] = set()
 
+    def fork(self, rows: SystemRows, types: Mapping[int, TypeRow]) -> Uses:
+        """The same uses, to follow other changes from here on."""
+        forked = Uses(rows, types)
+        forked._by_name = self._by_name
+        forked.aggregates, forked.operators = self.aggregates, self.operators
+        forked._families, forked._family_of = self._families, self._family_of
+        forked._type_families, forked._casts = self._type_families, self._casts
+        return forked
+
     def follow(self, changes: Changes) -> set[Object]:
         """Takes notice of new rows. What may use something else now, by itself."""
         rows = self._rows.rows

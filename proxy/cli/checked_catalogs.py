@@ -8,6 +8,7 @@ import structlog
 
 from proxy.catalog.catalogs import Catalogs
 from proxy.catalog.model import Catalog
+from proxy.catalog.own import OwnCatalog
 from proxy.policy.model import Policy
 from proxy.policy.verify import verify
 
@@ -47,3 +48,7 @@ class CheckedCatalogs:
     def current(self, database: str) -> Catalog:
         """See :meth:`proxy.catalog.catalogs.Catalogs.current`."""
         return self._catalogs.current(database)
+
+    def own(self, database: str) -> OwnCatalog:
+        """See :meth:`proxy.catalog.catalogs.Catalogs.own`."""
+        return self._catalogs.own(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from proxy.catalog.model import TEMPORARY
 from proxy.engine.parameters import check_setting
 from proxy.engine.refusals import denied, undefined_function, unsupported
 from proxy.engine.search_path import find
@@ -58,16 +59,25 @@ def _only_temporary(facts: Facts, state: SessionState) -> bool:
     """CREATE TEMP TABLE, and whatever else touches this session's temporary tables only."""
     created = [effect for effect in facts.effects if isinstance(effect, CreateRelation)]
     dropped = [effect for effect in facts.effects if isinstance(effect, DropRelation)]
-    overlay = state.context.overlay
     if created:
         return all(effect.temporary for effect in created)
     if dropped:
-        return all(effect.schema in (None, "pg_temp") and overlay.get(("pg_temp", effect.name)) for effect in dropped)
+        return all(
+            effect.schema in (None, TEMPORARY) and _is_temporary(effect.schema, effect.name, state)
+            for effect in dropped
+        )
     if facts.statement.kind not in ("IndexStmt", "AlterTableStmt"):
         return False
     return all(
-        relation.schema in (None, "pg_temp") and overlay.get(("pg_temp", relation.name)) for relation in facts.relations
+        relation.schema in (None, TEMPORARY) and _is_temporary(relation.schema, relation.name, state)
+        for relation in facts.relations
     )
+
+
+def _is_temporary(schema: str | None, name: str, state: SessionState) -> bool:
+    """The name means a temporary relation of the session's."""
+    found = find(state.context, state.path(), schema, name)
+    return found is not None and found.temporary
 
 
 def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
@@ -106,8 +116,7 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
 
 
 def _concerns_temporary(facts: Facts, state: SessionState) -> bool:
-    overlay = state.context.overlay
-    return any(name.schema == "pg_temp" or ("pg_temp", name.name) in overlay for name in facts.relations)
+    return any(name.schema == TEMPORARY or _is_temporary(name.schema, name.name, state) for name in facts.relations)
 
 
 def _in_pg_temp(facts: Facts) -> bool:

@@ -35,6 +35,9 @@ from proxy.verdict import Context, StatementVerdict, TypesVerdict, Verdict
 _CONTEXTS: Final = 1024
 _TYPES: Final = 1024
 """Remembered combinations of parameter types for one context."""
+_GROUNDS: Final = 64
+_GROUNDS_ALONE: Final = 4
+"""Of those, catalogs that one session alone sees: each lasts until its next DDL."""
 _SHORT: Final = 1024
 """Bytes. Of longer texts, what repeats itself is left out while they are decided."""
 _LONGEST: Final = 64 * 1024
@@ -160,6 +163,8 @@ class ConsentEngine:
 
     def decisions(self, context: Context) -> ContextDecisions:
         """See :meth:`proxy.verdict.Engine.decisions`."""
+        if context.catalog.committed is not None:
+            return self._alone(context)
         self._forget_older(context)
         key = _key(context)
         found = self._contexts.get(key)
@@ -171,6 +176,12 @@ class ConsentEngine:
         self._live.add(made)
         while len(self._contexts) > _CONTEXTS:
             self._contexts.popitem(last=False)
+        return made
+
+    def _alone(self, context: Context) -> ContextDecisions:
+        """For what one session alone sees: nobody else has that context, and the session holds it while it lasts."""
+        made = ContextDecisions(self, context)
+        self._live.add(made)
         return made
 
     def expire(self) -> None:
@@ -209,7 +220,7 @@ class ConsentEngine:
         if found is None:
             for old in [one for one, (policy, _) in self._baselines.items() if one[1] == key[1]]:
                 del self._baselines[old]
-            found = self._baselines[key] = (context.policy, Baseline.of(context.catalog))
+            found = self._baselines[key] = (context.policy, Baseline.of(context.catalog.committed or context.catalog))
         return found[1]
 
     def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
@@ -274,8 +285,11 @@ class ConsentEngine:
                 protect(context.policy, context.catalog),
                 Trust(context.policy, context.catalog, self._baseline(context)),
             )
-            while len(self._grounds) > 64:
+            while len(self._grounds) > _GROUNDS:
                 self._grounds.popitem(last=False)
+            alone = [ground for ground, one in self._grounds.items() if one[1].committed is not None]
+            for ground in alone[:-_GROUNDS_ALONE]:
+                del self._grounds[ground]
         return found[2], found[3]
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.catalog.model import Relation
+from proxy.catalog.model import TEMPORARY, Relation
 from proxy.engine.refusals import unsupported
 from proxy.verdict import Context
-
-TEMPORARY = "pg_temp"
-"""Stands for the session's own temporary schema wherever a schema's name is expected."""
 
 _SPACE = " \t\n\r\f"
 """What PostgreSQL's scanner_isspace takes for space in every version; a vertical tab, from 16 on, is refused."""
@@ -109,8 +106,6 @@ def find(context: Context, path: tuple[str, ...], schema: str | None, name: str)
     for place in (schema,) if schema is not None else path:
         if (place, name) in context.overlay:
             found = context.overlay[place, name]
-        elif place == TEMPORARY:
-            found = None
         else:
             found = context.catalog.relation(place, name)
         if found is not None:

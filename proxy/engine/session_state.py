@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from proxy.catalog.model import Relation
+from proxy.catalog.model import TEMPORARY, Relation
 from proxy.engine.refusals import denied, unsupported
-from proxy.engine.search_path import TEMPORARY, creation_schema, effective, find
+from proxy.engine.search_path import creation_schema, effective, find
 from proxy.policy.model import Policy, Role
 from proxy.verdict import (
     ChangeCatalog,

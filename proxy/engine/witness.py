@@ -19,12 +19,11 @@ from functools import partial
 from struct import unpack
 from typing import Final
 
-from proxy.catalog.model import Access, Catalog, Relation
+from proxy.catalog.model import TEMPORARY, Access, Catalog, Relation
 from proxy.engine.aliases import is_ours
 from proxy.engine.classification import family
 from proxy.engine.grounds import Grounds
 from proxy.engine.protected import Protected
-from proxy.engine.search_path import TEMPORARY
 from proxy.engine.secured import Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.engine.trust import COMPUTING_EXTENSIONS, Trust

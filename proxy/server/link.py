@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 from proxy.server import cancel
@@ -14,6 +14,7 @@ from proxy.server.options import ServerOptions
 from proxy.server.plans import Plans
 from proxy.server.tls import TlsTransport
 from proxy.session import (
+    Answer,
     Cancel,
     CatalogSource,
     CheckPlan,
@@ -23,6 +24,8 @@ from proxy.session import (
     Connect,
     Fault,
     LoadCatalog,
+    OwnCatalog,
+    ReadOwnCatalog,
     Session,
     StartTls,
 )
@@ -156,6 +159,7 @@ class Link:
         self._opened = opened
         self._closed = closed
         self._plans = plans
+        self._own: OwnCatalog | None = None
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -239,6 +243,8 @@ class Link:
                 self._start_tls(command)
             case LoadCatalog():
                 self._start(self._load(command))
+            case ReadOwnCatalog():
+                self._start(self._read_own(command))
             case CheckPlan():
                 self._start(self._check_plan(command))
             case Cancel(packet):
@@ -290,6 +296,32 @@ class Link:
         else:
             self.session.catalog_ready()
         self.flush()
+
+    async def _read_own(self, command: ReadOwnCatalog) -> None:
+        try:
+            if self._own is None:
+                self._own = self._catalogs.own(command.database)
+            catalog = await self._own.read(self._ask, command.savepoint, steady=command.steady)
+        except Exception as error:
+            if not self.session.ended:
+                _log.warning("what a session of database %s sees cannot be read: %s", command.database, error)
+            self._own = None
+            self.session.own_catalog_read(None)
+        else:
+            self.session.own_catalog_read(catalog)
+        self.flush()
+
+    async def _ask(
+        self, text: str, parameters: Sequence[str]
+    ) -> tuple[Sequence[tuple[str, int]], Sequence[Sequence[bytes | None]]]:
+        """One question to the upstream on the session's connection. Raises ConnectionError, or what it answered."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.session.ask(text, parameters, answered.set_result)
+        self.flush()
+        answer = await answered
+        if answer.error:
+            raise ConnectionError(answer.error)
+        return answer.columns, answer.rows
 
     async def _check_plan(self, command: CheckPlan) -> None:
         found = () if self._plans is None else await self._plans.check(command)

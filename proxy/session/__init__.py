@@ -14,6 +14,7 @@
 ``naming``         names of relations that came or went since a statement was prepared
 ``statements``     prepared statements and portals
 ``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
+``inquiry``        questions of our own to the upstream, between the client's messages
 ``circumstances``  the context of verdicts, kept current
 ``commits``        what statements of a transaction left to its COMMIT
 ``checks``         checks of written rows that a statement carries: what of its answers is theirs
@@ -22,12 +23,25 @@
 ``reasons``        refusals and endings that the protocol demands
 """
 
-from proxy.session.circumstances import CatalogSource, PolicyHolder
+from proxy.session.circumstances import CatalogSource, OwnCatalog, PolicyHolder
 from proxy.session.encryption import ClientEncryption
-from proxy.session.outbox import Cancel, CheckPlan, Close, Command, Connect, Fault, LoadCatalog, Outbox, StartTls
+from proxy.session.inquiry import Answer
+from proxy.session.outbox import (
+    Cancel,
+    CheckPlan,
+    Close,
+    Command,
+    Connect,
+    Fault,
+    LoadCatalog,
+    Outbox,
+    ReadOwnCatalog,
+    StartTls,
+)
 from proxy.session.session import Session, Surroundings
 
 __all__ = [
+    "Answer",
     "Cancel",
     "CatalogSource",
     "CheckPlan",
@@ -38,7 +52,9 @@ __all__ = [
     "Fault",
     "LoadCatalog",
     "Outbox",
+    "OwnCatalog",
     "PolicyHolder",
+    "ReadOwnCatalog",
     "Session",
     "StartTls",
     "Surroundings",

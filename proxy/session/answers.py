@@ -45,6 +45,8 @@ class Answers:
         self._cursors = Cursors(dialogue)
 
     def judge(self, kind: int, whole: bytes) -> bytes | None:
+        if self._dialogue.inquiry.pending:
+            return self._inquired(kind, whole)
         match kind:
             case backend.ERROR_RESPONSE:
                 return self._error(whole)
@@ -81,6 +83,16 @@ class Answers:
             self._dialogue.replies.pop()
             self._settle(head)
         return b""
+
+    def _inquired(self, kind: int, whole: bytes) -> bytes | None:
+        """An answer to a question of our own, of which the client sees nothing; it hears of the connection's end."""
+        if kind == backend.ERROR_RESPONSE:
+            fields = backend.read_fields(whole)
+            if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+                self._dialogue.upstream_ending = fields.get("C", "")
+        if kind == backend.PARAMETER_STATUS:
+            self._parameter(whole)
+        return self._dialogue.inquiry.judge(kind, whole)
 
     def _success(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
         if head.hidden:
@@ -240,6 +252,7 @@ class Answers:
                 raise StateLost("a query is over before its statements are")
         dialogue.replies.pop()
         dialogue.copy_in = False
+        dialogue.unsynced = bool(dialogue.replies)
         self._settle(head)
         if head.run is not None and head.run.open and not (head.more and not head.failed):
             dialogue.events.abandon(head.run, None)

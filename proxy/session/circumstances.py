@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Protocol
 
@@ -16,6 +16,21 @@ from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Ver
 
 EXECUTE: Final = b"execute"
 LIST: Final = b"pg_prepared_statements"
+
+
+Answer = tuple[Sequence[tuple[str, int]], Sequence[Sequence[bytes | None]]]
+"""The columns of a result by name and type OID, and its rows in text format."""
+
+Ask = Callable[[str, Sequence[str]], Awaitable[Answer]]
+"""Runs a statement with parameters in text format on the session's connection."""
+
+
+class OwnCatalog(Protocol):
+    """The catalog as one session alone sees it."""
+
+    async def read(self, ask: Ask, savepoint: str | None, *, steady: bool) -> Catalog:
+        """As of now. Raises if it cannot be read."""
+        ...
 
 
 class PolicyHolder(Protocol):
@@ -43,6 +58,10 @@ class CatalogSource(Protocol):
 
     def current(self, database: str) -> Catalog:
         """The newest snapshot; the same object while nothing changed. Only after ``catalog``."""
+        ...
+
+    def own(self, database: str) -> OwnCatalog:
+        """What one session sees of the database. Only after ``catalog``."""
         ...
 
 
@@ -136,6 +155,11 @@ class Circumstances:
         """The form of ``verdict`` for where the session stands: inside or outside of a transaction block."""
         return verdict.within_block if verdict.within_block is not None and self._transaction.in_block else verdict
 
+    @property
+    def committed(self) -> Catalog:
+        """What all sessions see."""
+        return self._current(self._database)
+
     def renamed(self, text: bytes, then: Naming) -> bool:
         """A name in ``text`` may mean another relation than it did ``then``. Ask after deciding, never before."""
         return then is not self.naming and self._shadows.concern(text, then, self.naming)
@@ -166,7 +190,7 @@ class Circumstances:
             policy=self.policy,
             start=self._start,
             dirty=settings.dirty,
-            uncommitted_code=self._transaction.uncommitted_code,
+            uncommitted_code=self._transaction.overlay.code,
             overlay=self._transaction.overlay.relations(),
             prepared={} if prepared is None else prepared.texts,
             prepared_sent={} if prepared is None else prepared.sent,
@@ -177,14 +201,14 @@ class Circumstances:
         if (
             basis is None
             or self._policies.of(self._database) is not self.policy
-            or self._current(self._database) is not self.catalog
+            or (self._transaction.overlay.own or self._current(self._database)) is not self.catalog
         ):
             return self._renew()
         return basis
 
     def _renew(self) -> Basis:
         self.policy = self._in_force()
-        self.catalog = self._current(self._database)
+        self.catalog = self._transaction.overlay.own or self._current(self._database)
         overlay = self._transaction.overlay.relations()
         if not self.naming.same(overlay, self.catalog.relation_names):
             self.naming = Naming(overlay, self.catalog.relation_names)

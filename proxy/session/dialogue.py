@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.events import Events, Run
+from proxy.session.inquiry import Inquiry
 from proxy.session.names import Names, Unsettled
-from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox
-from proxy.session.reasons import AUDIT_FAILED, unexplained
+from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox, ReadOwnCatalog
+from proxy.session.reasons import AUDIT_FAILED, StateLost, unexplained
 from proxy.session.replies import Replies
 from proxy.session.statements import Portal, Statement
 from proxy.session.transaction import Transaction
-from proxy.verdict import Effect, StatementVerdict, Verdict
+from proxy.verdict import Begin, Effect, StatementVerdict, Verdict
 from proxy.wire import backend
 
 FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
@@ -25,6 +27,8 @@ FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
 class Dialogue:
     """``private`` begins every name that the session makes upstream on its own; clients cannot guess it.
 
+    ``awaiting_own``: nothing may be decided before the session's own catalog was read. ``unsynced``: something was sent
+    since the upstream was last ready for a query. ``began_with``: what all saw when the transaction block began.
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
     ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
@@ -45,12 +49,56 @@ class Dialogue:
     segment: int = 0
     copy_in: bool = False
     awaiting_catalog: bool = False
+    inquiry: Inquiry = field(init=False)
+    awaiting_own: bool = False
+    unsynced: bool = False
+    began_with: Catalog | None = None
     awaiting_plan: CheckPlan | None = None
     plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
     types_sought: tuple[int, ...] = ()
     rolls_back: bool = False
     terminated: bool = False
     upstream_ending: str | None = None
+
+    def __post_init__(self) -> None:
+        self.inquiry = Inquiry(self.outbox, self.private)
+
+    @property
+    def awaiting(self) -> bool:
+        """Nothing may be decided now."""
+        return self.awaiting_catalog or self.awaiting_own or self.awaiting_plan is not None
+
+    def must_read_own(self) -> bool:
+        """What this session alone sees has to be read before anything is decided, and can be."""
+        if not self.transaction.overlay.unread(self.circumstances.committed):
+            return False
+        if self.transaction.in_block:
+            return not self.transaction.failed
+        return self.status == backend.IDLE and not self.unsynced
+
+    @property
+    def _open(self) -> int:
+        """The status that the upstream must tell while nothing of the client's is under way."""
+        return backend.IN_TRANSACTION if self.transaction.in_block else backend.IDLE
+
+    def read_own(self) -> None:
+        """Asks for the session's own catalog. Nothing may be in flight."""
+        self.awaiting_own = True
+        self.inquiry.status = self._open
+        savepoint = (self.private + b"catalog").decode() if self.transaction.in_block else None
+        steady = self.began_with is self.circumstances.committed
+        self.outbox.commands.append(ReadOwnCatalog(self.database, savepoint, steady))
+
+    def own_read(self, catalog: Catalog | None) -> None:
+        """The session's own catalog, None where it cannot be read. Raises StateLost if reading it left traces."""
+        self.awaiting_own = False
+        if self.inquiry.status != self._open:
+            raise StateLost("reading the catalog changed the transaction's state")
+        if catalog is None:
+            self.transaction.overlay.give_up()
+        else:
+            self.transaction.overlay.show(catalog, self.transaction.in_block)
+        self.circumstances.changed()
 
     @property
     def missing(self) -> bytes:
@@ -139,6 +187,8 @@ class Dialogue:
     def apply(self, effects: tuple[Effect, ...], tag: bytes) -> None:
         """A statement completed: what it changed holds from now on."""
         before = self.transaction.settings.current()
+        if any(isinstance(effect, Begin) for effect in effects):
+            self.began_with = self.circumstances.committed
         if self.transaction.complete(effects, tag):
             self.close_portals()
         self.context_changed(before)

@@ -42,6 +42,18 @@ class LoadCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadOwnCatalog:
+    """Read what the session alone sees of ``database``, by its ``ask``; then call ``own_catalog_read`` with it, or with
+    None. ``savepoint``: a name for one in the open transaction, None where there is none. ``steady``: others changed
+    nothing since the transaction began.
+    """
+
+    database: str
+    savepoint: str | None
+    steady: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CheckPlan:
     """Have the upstream plan what ``verdict`` sends for ``query``, apart from the session, then call ``plan_checked``
     with what was found."""
@@ -66,7 +78,7 @@ class Fault:
     error: BaseException
 
 
-Command = Connect | StartTls | Cancel | LoadCatalog | CheckPlan | Close | Fault
+Command = Connect | StartTls | Cancel | LoadCatalog | ReadOwnCatalog | CheckPlan | Close | Fault
 
 
 @dataclass(slots=True)

@@ -7,6 +7,8 @@ its error comes back to the client as the refusal (see :mod:`proxy.session.answe
 
 from __future__ import annotations
 
+import re
+
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
 from proxy.session import checks, hidden
@@ -25,6 +27,7 @@ from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
 
 _DECIDED = frozenset({frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.EXECUTE, frontend.FUNCTION_CALL})
 _COPY = frozenset({frontend.COPY_DATA, frontend.COPY_DONE, frontend.COPY_FAIL})
+_TRANSACTION = re.compile(rb"\s*(BEGIN|COMMIT|END|ROLLBACK|ABORT|SAVEPOINT|RELEASE)\b[\w\s]*;?\s*", re.IGNORECASE)
 _ANSWERS_AT_ONCE = frozenset({frontend.QUERY, frontend.SYNC, frontend.FLUSH})
 
 
@@ -77,7 +80,11 @@ class Requests:
                 self._messages.skip_rest()
             return True
         if kind in _DECIDED:
-            if dialogue.replies.barriers or dialogue.awaiting_catalog or dialogue.awaiting_plan is not None:
+            if dialogue.replies.barriers or dialogue.awaiting:
+                return False
+            if dialogue.must_read_own() and self._depends_on_catalog(frame):
+                if not dialogue.replies:
+                    dialogue.read_own()
                 return False
             return self._decided(frame)
         if kind == frontend.DESCRIBE:
@@ -106,8 +113,16 @@ class Requests:
                 self._refuse_query(refused(b"", FUNCTION_CALL), FUNCTION_CALL)
                 return True
 
+    def _depends_on_catalog(self, frame: Frame) -> bool:
+        """The decision on the message may be another under another catalog: it is not the transaction's end."""
+        if frame.form is not Form.WHOLE:
+            return frame.kind == frontend.BIND
+        text = frontend.read_query(frame.data) if frame.kind == frontend.QUERY else b""
+        return not _TRANSACTION.fullmatch(text)
+
     def _send(self, kind: int, message: bytes, reply: Reply | None = None) -> None:
         self._flushed = kind in _ANSWERS_AT_ONCE
+        self._dialogue.unsynced = True
         self._dialogue.outbox.upstream.append(message)
         if reply is not None:
             self._dialogue.replies.append(reply)

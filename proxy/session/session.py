@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from proxy.catalog.model import Catalog
 from proxy.errors import ProtocolViolation
 from proxy.journal import Journal, SessionFacts
 from proxy.session.answers import Answers
@@ -13,8 +14,9 @@ from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHold
 from proxy.session.dialogue import Dialogue
 from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
+from proxy.session.inquiry import Answer
 from proxy.session.outbox import Close, Fault, Outbox
-from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, too_many_of_role
+from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, StateLost, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
 from proxy.session.transaction import Transaction
@@ -183,6 +185,31 @@ class Session:
     def catalog_failed(self) -> None:
         self._guarded(lambda: _fail(SessionOver(INTERNAL_ERROR, "consentry: the catalog cannot be read")))
 
+    def ask(self, text: str, parameters: Sequence[str], answered: Callable[[Answer], None]) -> None:
+        """Asks the upstream one question on the session's own connection, as a ReadOwnCatalog wants it."""
+
+        def work() -> None:
+            if self._dialogue is None or not self._dialogue.awaiting_own:
+                raise StateLost("a question at the wrong time")
+            self._upstream.read_rows = True
+            self._dialogue.inquiry.ask(text, parameters, answered)
+
+        self._guarded(work)
+        if self.ended:
+            answered(Answer(error="the session is over"))
+
+    def own_catalog_read(self, catalog: Catalog | None) -> None:
+        """What a ReadOwnCatalog asked for; None where it cannot be read."""
+
+        def work() -> None:
+            self._upstream.read_rows = False
+            if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_own:
+                self._dialogue.own_read(catalog)
+                self._requests.advance()
+                self._leave_when_idle()
+
+        self._guarded(work)
+
     def plan_checked(self, found: tuple[str, ...]) -> None:
         """What a CheckPlan asked for: the relations that would be scanned in a way that was not decided."""
 
@@ -299,6 +326,8 @@ class Session:
 
     def _end(self, sqlstate: str | None) -> None:
         self.ended = True
+        if self._dialogue is not None:
+            self._dialogue.inquiry.abandon()
         if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
             self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
         self.outbox.commands.append(Close(sqlstate))

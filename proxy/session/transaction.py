@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.catalog.model import TEMPORARY
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
 from proxy.settings import Settings
@@ -50,7 +51,6 @@ class Transaction:
         self.failed = False
         self.dirty = False
         self.catalog_outdated = False
-        self.uncommitted_code = False
         self.left: dict[str, Left] = {}
         self.committed = True
         self._catalog_changed = False
@@ -72,13 +72,15 @@ class Transaction:
                 case DiscardAll():
                     self.overlay.drop_temporary()
                     self.settings.apply(effect, self.in_block)
-                case CreateRelation(schema, name, temporary):
-                    self.overlay.create("pg_temp" if temporary else schema or "", name, temporary)
+                case CreateRelation(schema, name, temporary, passing):
+                    self.overlay.create(TEMPORARY if temporary else schema or "", name, temporary, passing)
                 case DropRelation(schema, name):
                     self.overlay.drop(schema, name)
-                case ChangeCatalog(code):
+                case ChangeCatalog(code, temporary):
                     self._catalog_changed = True
-                    self.uncommitted_code = self.uncommitted_code or code
+                    if not (self.overlay.named and _told_by_names(effects)):
+                        temporary = temporary or TEMPORARY in self.settings.current().get("search_path", "")
+                        self.overlay.change(temporary, code)
                 case _:
                     self._in_transaction(effect)
         if tag == b"DISCARD TEMP":
@@ -130,4 +132,13 @@ class Transaction:
         self.overlay.end(committed)
         self.left.clear()
         self.catalog_outdated = self.catalog_outdated or (committed and self._catalog_changed)
-        self._catalog_changed = self.uncommitted_code = self.failed = self.dirty = False
+        self._catalog_changed = self.failed = self.dirty = False
+
+
+def _told_by_names(effects: tuple[Effect, ...]) -> bool:
+    """Nothing but temporary tables came or went."""
+    return any(isinstance(effect, (CreateRelation, DropRelation)) for effect in effects) and all(
+        effect.temporary if isinstance(effect, CreateRelation) else effect.schema == TEMPORARY
+        for effect in effects
+        if isinstance(effect, (CreateRelation, DropRelation))
+    )

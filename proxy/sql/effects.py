@@ -138,11 +138,18 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
             return (Declare(statement.node["portalname"], text, bool(statement.node.get("options", 0) & _HOLD)),)
         case "ClosePortalStmt":
             return (CloseCursor(statement.node.get("portalname")),)
-        case "CreateStmt" | "CreateTableAsStmt" | "DropStmt":
-            return (*_relations(statement), ChangeCatalog())
-        case kind:
-            family = KINDS.get(kind, (None,))[0]
-            return (ChangeCatalog(code=_makes_code(statement)),) if family in (Family.DDL, Family.CODE) else ()
+        case kind if KINDS.get(kind, (None,))[0] in (Family.DDL, Family.CODE):
+            return _ddl(statement, query)
+        case _:
+            return ()
+
+
+def _ddl(statement: Statement, query: bytes) -> tuple[Effect, ...]:
+    # TEMPORARY, TEMP, pg_temp: without one of them what is made is temporary only if it is made of such things.
+    temporary = b"temp" in query.lower()
+    if statement.kind in ("CreateStmt", "CreateTableAsStmt", "DropStmt"):
+        return (*_relations(statement), ChangeCatalog(temporary=temporary))
+    return (ChangeCatalog(_makes_code(statement), temporary),)
 
 
 def _makes_code(statement: Statement) -> bool:
@@ -195,7 +202,8 @@ def _tracked(change: SettingChange | None) -> tuple[Effect, ...]:
 
 def _select(node: Node) -> tuple[Effect, ...]:
     if "intoClause" in node:
-        return (_created(node["intoClause"]["rel"]), ChangeCatalog())
+        into = node["intoClause"]
+        return (_created(into["rel"], into.get("onCommit", "")), ChangeCatalog())
     return _tracked(set_config(node))
 
 
@@ -232,18 +240,19 @@ def _prepared_text(query: bytes, tokens: list[Token]) -> str:
     return query[start : tokens[-1].end].decode("utf-8").strip()
 
 
-def _created(relation: Node) -> CreateRelation:
+def _created(relation: Node, oncommit: str = "") -> CreateRelation:
     schema = relation.get("schemaname")
     temporary = relation.get("relpersistence") == "t" or schema == "pg_temp"
-    return CreateRelation(None if temporary else schema, relation["relname"], temporary)
+    passing = oncommit == "ONCOMMIT_DROP"
+    return CreateRelation(None if temporary else schema, relation["relname"], temporary, passing)
 
 
 def _relations(statement: Statement) -> tuple[Effect, ...]:
     node = statement.node
     if statement.kind == "CreateStmt":
-        return (_created(node["relation"]),)
+        return (_created(node["relation"], node.get("oncommit", "")),)
     if statement.kind == "CreateTableAsStmt":
-        return (_created(node["into"]["rel"]),)
+        return (_created(node["into"]["rel"], node["into"].get("onCommit", "")),)
     if node.get("removeType") not in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE"):
         return ()
     dropped: list[Effect] = []

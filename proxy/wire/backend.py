@@ -177,6 +177,20 @@ def without_last_column(whole: bytes) -> bytes:
     return message(ROW_DESCRIPTION, _INT16.pack(count - 1) + whole[7:offset])
 
 
+def read_columns(whole: bytes) -> list[tuple[str, int]]:
+    """Name and type OID of each column of a RowDescription."""
+    columns: list[tuple[str, int]] = []
+    offset = 7
+    try:
+        for _ in range(_INT16.unpack_from(whole, 5)[0]):
+            end = whole.index(0, offset)
+            columns.append((whole[offset:end].decode(), _INT32.unpack_from(whole, end + 7)[0]))
+            offset = end + 1 + _COLUMN_BYTES
+    except (error, ValueError) as malformed:
+        raise ProtocolViolation("malformed RowDescription from the upstream") from malformed
+    return columns
+
+
 def read_row(whole: bytes) -> list[bytes | None]:
     """The columns of a DataRow."""
     values: list[bytes | None] = []

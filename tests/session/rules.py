@@ -17,6 +17,7 @@ from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
 from proxy.policy.model import Contact, Policy
+from proxy.session import OwnCatalog
 from proxy.verdict import (
     Begin,
     ChangeCatalog,
@@ -281,6 +282,10 @@ class StaticCatalogs:
 
     def current(self, database: str) -> Catalog:
         return self.catalogs[database]
+
+    def own(self, database: str) -> OwnCatalog:
+        message = f"only what is shared of {database} is known here"
+        raise LookupError(message)
 
 
 @dataclass
