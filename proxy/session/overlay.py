@@ -157,8 +157,9 @@ class Overlay:
         names = self._seen.names
         if not self.dirty and any(place[0] != TEMPORARY for place in names):
             kept = {place: found for place, found in names.items() if place[0] == TEMPORARY}
-            self._seen = self._seen._replace(names=kept)
+            unchanged = self._seen is self._committed
             self._committed = self._committed._replace(names=kept)
+            self._seen = self._committed if unchanged else self._seen._replace(names=kept)
 
     def _find(self, name: str) -> int:
         for position in range(len(self._savepoints) - 1, -1, -1):
