@@ -80,13 +80,7 @@ class Requests:
                 self._messages.skip_rest()
             return True
         if kind in _DECIDED:
-            if dialogue.replies.barriers or dialogue.awaiting:
-                return False
-            if dialogue.must_read_own() and self._depends_on_catalog(frame):
-                if not dialogue.replies:
-                    dialogue.read_own()
-                return False
-            return self._decided(frame)
+            return not self._must_wait(frame) and self._decided(frame)
         if kind == frontend.DESCRIBE:
             return self._describe(frame.data)
         self._relay(frame)
@@ -112,6 +106,17 @@ class Requests:
             case _:
                 self._refuse_query(refused(b"", FUNCTION_CALL), FUNCTION_CALL)
                 return True
+
+    def _must_wait(self, frame: Frame) -> bool:
+        """Something that the decision rests on is not known yet."""
+        dialogue = self._dialogue
+        if dialogue.replies.barriers or dialogue.awaiting:
+            return True
+        if not dialogue.must_read_own() or not self._depends_on_catalog(frame):
+            return False
+        if not dialogue.replies:
+            dialogue.read_own()
+        return True
 
     def _depends_on_catalog(self, frame: Frame) -> bool:
         """The decision on the message may be another under another catalog: it is not the transaction's end."""
