@@ -46,6 +46,7 @@ class Pair(NamedTuple):
     port: int
     newest: int
     """The highest OID when both were made; what is above was made by those who talk to them."""
+    proxy: Proxy
 
     def through(self, side: int, role: str = "analyst", **parameters: str) -> Connection:
         """A connection to one of the databases (0 or 1) by way of the proxy."""
@@ -123,7 +124,7 @@ def pair(
     make_roles(postgres)
     names = make(postgres, prefix, analyze=analyze)
     with Proxy(folder, "--policy", str(policy), "--upstream", postgres.dsn()) as proxy:
-        yield Pair(names, postgres.port, int(proxy.ready().rsplit(":", 1)[1]), _newest(postgres, names[1]))
+        yield Pair(names, postgres.port, int(proxy.ready().rsplit(":", 1)[1]), _newest(postgres, names[1]), proxy)
         assert proxy.stop() == 0, proxy.said
     drop(postgres, names)
     drop_roles(postgres)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from tests.noninterference.shape import Shape, has_slot, shape_of, slot
 from tests.noninterference.vocabulary import LITERALS, Table, Vocabulary, known, ordered
 
 Typed = tuple[str, str]
@@ -65,10 +66,15 @@ class Generator:
         self._random = Random(seed)
         self._aliases = 0
         self._ctes: list[Source] = []
+        self._slots: list[Typed] = []
 
-    def statement(self) -> str:
+    def shape(self) -> Shape:
         """The next statement, without a semicolon."""
-        self._aliases, self._ctes = 0, []
+        self._aliases, self._ctes, self._slots = 0, [], []
+        text = self._statement()
+        return shape_of(text, [(kind, literal) for literal, kind in self._slots])
+
+    def _statement(self) -> str:
         chance = self._random.random()
         if chance < 0.03:
             return self._copy()
@@ -181,7 +187,7 @@ class Generator:
         if kinds is not None:
             return [(self._aggregate_of(kind, scope, depth), kind) for kind in kinds], ""
         keys = [self._any(scope, 1) for _ in range(self._random.randint(0, 2))]
-        keys = [key for key in keys if "(" not in key[0] and "'" not in key[0] and not key[0].isdigit()]
+        keys = [key for key in keys if "(" not in key[0] and not has_slot(key[0]) and not key[0].isdigit()]
         columns = keys + [self._aggregate(scope, depth) for _ in range(self._random.randint(1, 3))]
         if not keys:
             return columns, ""
@@ -326,7 +332,10 @@ class Generator:
     # --- expressions ---
 
     def _literal(self, kind: str) -> str:
-        return self._random.choice(LITERALS.get(kind, (f"NULL::{kind}",)))
+        if kind not in LITERALS:
+            return f"NULL::{kind}"
+        self._slots.append((self._random.choice(LITERALS[kind]), kind))
+        return slot(len(self._slots) - 1)
 
     def _column(self, kind: str, scope: Scope) -> str | None:
         fit = [text for text, own in scope.columns() if known(own) == kind]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Generator, Iterable
+from collections.abc import Container, Generator, Iterable
 
 import psycopg
 
 from proxy.demo.postgres import EmbeddedPostgres
 from tests.noninterference import databases
+from tests.noninterference.shape import OFFSET, Shape, slot
 
 BATCH = 500
 """Statements for each start of sqlsmith: each batch has a seed of its own."""
@@ -43,6 +44,27 @@ _SAMPLE = re.compile(r"(tablesample \w+ \([0-9.]+\))")
 
 def installed() -> bool:
     return shutil.which("sqlsmith") is not None
+
+
+_EXCHANGED = re.compile(
+    r"cast\(null as (?:pg_catalog\.)?\"?(?P<null>\w+)\"?\)|(?<=limit 1 offset )(?P<offset>\d+)"
+    r"|(?<=[\s(])(?P<number>\d+)(?= as c\d)|(?<=[\s(])(?P<truth>true|false)\b"
+)
+_MOST_SLOTS = 40
+
+
+def shape_of(text: str, kinds: Container[str]) -> Shape:
+    """A statement of sqlsmith's with slots for its few literals: NULLs of ``kinds``, offsets, numbers and truths."""
+    slots: list[tuple[str, str]] = []
+
+    def exchanged(found: re.Match[str]) -> str:
+        kind = found["null"] or (OFFSET if found["offset"] else "int4" if found["number"] else "bool")
+        if kind not in kinds or len(slots) >= _MOST_SLOTS:
+            return found[0]
+        slots.append((kind, found[0]))
+        return slot(len(slots) - 1)
+
+    return Shape(_EXCHANGED.sub(exchanged, text), tuple(slots))
 
 
 def statements(

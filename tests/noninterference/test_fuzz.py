@@ -12,13 +12,15 @@ from proxy.demo.postgres import EmbeddedPostgres
 from tests.noninterference import sqlsmith
 from tests.noninterference.conversation import Connection
 from tests.noninterference.databases import SEARCH_PATH, Pair, pair
-from tests.noninterference.fuzz import Runner, Tally, generated
+from tests.noninterference.fuzz import generated
+from tests.noninterference.runner import Runner, Tally
+from tests.noninterference.shape import Values, learn_values
 from tests.noninterference.vocabulary import Vocabulary, learn
 
 SEED = 20
-STATEMENTS = 1500
 SECONDS = 20.0
 """No more than this, whatever number of statements it makes on the machine at hand."""
+VECTORS = 24
 LEAST_ACCEPTED = 0.7
 
 
@@ -33,17 +35,24 @@ def vocabulary(postgres: EmbeddedPostgres, databases: Pair) -> Vocabulary:
     return learn(postgres.dsn(database=databases.names[0]))
 
 
+@pytest.fixture(scope="module")
+def values(postgres: EmbeddedPostgres, databases: Pair) -> Values:
+    return learn_values(*(postgres.dsn(database=name) for name in databases.names))
+
+
 def test_a_seed_gives_the_same_statements(vocabulary: Vocabulary) -> None:
     first, again, later = (list(islice(generated(vocabulary, 3, start), 20)) for start in (0, 0, 10))
     assert first == again
     assert first[10:] == later[:10]
 
 
-def test_random_statements_do_not_tell_the_databases_apart(databases: Pair, vocabulary: Vocabulary) -> None:
+def test_random_statements_do_not_tell_the_databases_apart(
+    databases: Pair, vocabulary: Vocabulary, values: Values
+) -> None:
     tally = Tally()
-    runner = Runner(databases)
-    statements = generated(vocabulary, SEED, 0, runner.unread(vocabulary))
-    runner.run("generator", SEED, islice(statements, STATEMENTS), tally, time.monotonic() + SECONDS)
+    runner = Runner(databases, values, vectors=VECTORS)
+    shapes = generated(vocabulary, SEED, 0, runner.unread(vocabulary))
+    runner.run("generator", SEED, shapes, tally, time.monotonic() + SECONDS)
     runner.close()
     assert not tally.differences, "\n".join(map(str, tally.differences[:5]))
     assert tally.share >= LEAST_ACCEPTED, str(tally)
@@ -55,8 +64,8 @@ def test_random_statements_would_tell_them_apart(databases: Pair, vocabulary: Vo
     given = {"search_path": SEARCH_PATH, "statement_timeout": "3000"}
     sides = [Connection(databases.direct_port, name, "analyst", given) for name in databases.names]
     told = 0
-    for _, statement in islice(generated(vocabulary, SEED), 300):
-        first, second = (side.query(statement) for side in sides)
+    for _, shape in islice(generated(vocabulary, SEED), 300):
+        first, second = (side.query(shape.plain) for side in sides)
         told += first != second
     for side in sides:
         side.close()
@@ -65,12 +74,13 @@ def test_random_statements_would_tell_them_apart(databases: Pair, vocabulary: Vo
 
 @pytest.mark.skipif(not sqlsmith.installed(), reason="sqlsmith is not installed")
 def test_statements_of_sqlsmith_do_not_tell_the_databases_apart(
-    postgres: EmbeddedPostgres, databases: Pair, vocabulary: Vocabulary
+    postgres: EmbeddedPostgres, databases: Pair, vocabulary: Vocabulary, values: Values
 ) -> None:
     tally = Tally()
-    runner = Runner(databases)
+    runner = Runner(databases, values, vectors=VECTORS)
     statements = sqlsmith.statements(postgres, SEED, 0, runner.unread(vocabulary))
-    runner.run("sqlsmith", SEED, islice(statements, 100), tally, time.monotonic() + 5)
+    shapes = ((number, sqlsmith.shape_of(text, values)) for number, text in islice(statements, 100))
+    runner.run("sqlsmith", SEED, shapes, tally, time.monotonic() + 5)
     runner.close()
     statements.close()
     assert not tally.differences, "\n".join(map(str, tally.differences[:5]))
