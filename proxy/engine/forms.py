@@ -22,7 +22,7 @@ from proxy.sql.grammar import Node
 from proxy.sql.predicates import comparisons
 from proxy.sql.quote import qualified
 from proxy.sql.relations import RelationName
-from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column
+from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column, splicer_of
 from proxy.sql.tree import nodes, strings
 
 _WRITING = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
@@ -153,7 +153,7 @@ class Reference:
 
     def changes(self, viewer: Viewer, catalog: Catalog) -> list[Change]:
         """The changes to the text that secure this reference."""
-        splicer = Splicer(self.facts.query, self.facts.tokens)
+        splicer = splicer_of(self.facts)
         if self.asked is None:
             # COPY of an inherited table leaves its children out (copy.c, DoCopy: ONLY).
             text = fragment(viewer, catalog, self.sight, self.needed, Shape(only=self.relation.kind == "r"))

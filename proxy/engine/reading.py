@@ -13,10 +13,10 @@ from proxy.engine.secured import Sight, Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.policy.model import Outcome, Use
-from proxy.sql.columns import ColumnNeeds, needs, subject_keys
+from proxy.sql.columns import ColumnNeeds, Levels, needs, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
-from proxy.sql.splice import Change, Edit, Splicer
+from proxy.sql.splice import Change, Edit, splicer_of
 from proxy.verdict import ColumnUse, Origins
 
 
@@ -48,7 +48,7 @@ class Reading:
 
 def qualify(facts: Facts, shadows: list[tuple[RelationName, str]]) -> Reading:
     """Puts its schema before each name that could come to mean another relation."""
-    splicer = Splicer(facts.query, facts.tokens)
+    splicer = splicer_of(facts)
     return _reading([splicer.qualified(name, schema) for name, schema in shadows])
 
 
@@ -79,8 +79,9 @@ def read(
     changes: list[Change] = []
     secured: set[int] = set()
     patterns = False
+    levels = Levels()
     for name, sight in looks:
-        asked = needs(name) if name.level is not None else None
+        asked = needs(name, levels) if name.level is not None else None
         needed = _needed(facts, sight.relation, asked)
         found = sight.uses(needed)
         uses |= {use.column: use for use in found}
@@ -95,7 +96,7 @@ def read(
         changes += reference.changes(viewer, state.context.catalog)
         secured.add(id(name.node))
         patterns |= reference.where.patterns
-    splicer = Splicer(facts.query, facts.tokens)
+    splicer = splicer_of(facts)
     bare = [(name, schema) for name, schema in resolved.shadows if id(name.node) not in secured]
     changes += [splicer.qualified(name, schema) for name, schema in bare]
     reading = _reading(changes, tuple(uses.values()), _subjects(facts, looks))

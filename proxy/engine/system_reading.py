@@ -21,11 +21,11 @@ from proxy.engine.resolve import Resolved
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import Guard, Rows, SystemCatalog
 from proxy.masks.expression import null
-from proxy.sql.columns import ColumnNeeds, needs
+from proxy.sql.columns import ColumnNeeds, Levels, needs
 from proxy.sql.facts import Facts
 from proxy.sql.quote import identifier, literal, qualified
 from proxy.sql.relations import RelationName
-from proxy.sql.splice import Change, Splicer
+from proxy.sql.splice import Change, splicer_of
 from proxy.sql.statements import KINDS, Family
 from proxy.verdict import Prepare
 
@@ -71,7 +71,7 @@ class _Reference:
         self.protected = protected
         # UPDATE … FROM and DELETE … USING have no SELECT of their own: whatever the statement says may be meant.
         whole = name if name.level is not None else replace(name, level=facts.statement.node)
-        self.asked: ColumnNeeds = needs(whole)
+        self.asked: ColumnNeeds = needs(whole, Levels())
         self.columns = frozenset(column.name for column in relation.columns)
 
     def changes(self) -> list[Change]:
@@ -86,7 +86,7 @@ class _Reference:
                     way_out="Write a plain SELECT of named columns.",
                     position=self.facts.position(self.name.location),
                 )
-        splicer = Splicer(self.facts.query, self.facts.tokens)
+        splicer = splicer_of(self.facts)
         return [
             splicer.relation(self.name, self._fragment()),
             *(splicer.unqualified(reference) for reference in self.asked.qualified),

@@ -36,10 +36,31 @@ class ColumnNeeds:
     system: frozenset[str]
 
 
-def needs(relation: RelationName) -> ColumnNeeds:
+class Levels:
+    """SELECTs of one statement, each walked once however many relations stand in its FROM."""
+
+    def __init__(self) -> None:
+        self._telling: dict[int, list[tuple[str, Node]]] = {}
+
+    def below(self, level: Node) -> list[tuple[str, Node]]:
+        """The nodes below ``level`` that tell of columns or aliases. The statement's tree must stay alive."""
+        found = self._telling.get(id(level))
+        if found is None:
+            found = self._telling[id(level)] = [
+                (key, node)
+                for key, node in nodes(level)
+                if key in _TELLING or "relname" in node or ("alias" in node and key.startswith("Range"))
+            ]
+        return found
+
+
+_TELLING = frozenset({"ColumnRef", "ResTarget", "JoinExpr", "A_Indirection", "FuncCall"})
+
+
+def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
     """What is asked of ``relation`` below the SELECT in whose FROM it stands."""
     assert relation.level is not None, "only relations in a FROM are asked for columns"  # noqa: S101 - programming error
-    scan = _Scan(relation, relation.level)
+    scan = _Scan(relation, levels.below(relation.level))
     scan.run()
     return ColumnNeeds(
         names=frozenset(scan.names),
@@ -54,19 +75,19 @@ def needs(relation: RelationName) -> ColumnNeeds:
 
 
 class _Scan:
-    def __init__(self, relation: RelationName, level: Node) -> None:
+    def __init__(self, relation: RelationName, below: list[tuple[str, Node]]) -> None:
         self.relation = relation
-        self.level = level
+        self.below = below
         self.names: set[str] = set()
         self.every = relation.renames_columns
         self.star = self.natural = False
         self.joined: int | None = None
         self.whole_rows: list[tuple[Node, Node]] = []
         self.qualified: list[Node] = []
-        self.others, self.joins = _aliases(relation, level)
+        self.others, self.joins = _aliases(relation, below)
 
     def run(self) -> None:
-        for key, node in nodes(self.level):
+        for key, node in self.below:
             if key == "ColumnRef":
                 self._reference(node)
             elif key == "ResTarget":
@@ -114,11 +135,11 @@ class _Scan:
         return qualifier not in self.others
 
 
-def _aliases(relation: RelationName, level: Node) -> tuple[set[str], set[str]]:
-    """Names of the other FROM items below ``level``, and names of joins (which pass this relation's columns on)."""
+def _aliases(relation: RelationName, below: list[tuple[str, Node]]) -> tuple[set[str], set[str]]:
+    """Names of the other FROM items, and names of joins (which pass this relation's columns on)."""
     others: set[str] = set()
     joins: set[str] = set()
-    for key, node in nodes(level):
+    for key, node in below:
         if key == "JoinExpr":
             joins |= {node[field]["aliasname"] for field in ("alias", "join_using_alias") if field in node}
         elif "relname" in node and node is not relation.node:

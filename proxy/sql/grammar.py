@@ -8,6 +8,7 @@ value are absent. Offsets (``location``) count bytes of UTF-8.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,23 @@ def parse(query: bytes) -> list[Statement]:
     return statements
 
 
+LOCATIONS = frozenset(
+    {"location", "stmt_location", "stmt_len", "rexpr_list_start", "rexpr_list_end", "list_start", "list_end"}
+)
+"""Fields that are offsets into the text."""
+
+# In JSON a quotation mark inside a string has a backslash before it, so these can only be fields. The first one of an
+# object has its comma behind it, the others before.
+_OFFSETS = re.compile(rb',"(?:{0})":-?[0-9]+|"(?:{0})":-?[0-9]+,?'.replace(b"{0}", "|".join(LOCATIONS).encode()))
+
+
+def meaning(query: bytes) -> list[Node]:
+    """The statements of ``query``, wrapped (``{"SelectStmt": {…}}``), without any offset into the text: what two texts
+    that mean the same have in common. Raises Refused as :func:`parse` does.
+    """
+    return [raw["stmt"] for raw in _parse_json(query, _OFFSETS).get("stmts", ())]
+
+
 _COMMENTS = 1000
 
 
@@ -90,7 +108,7 @@ def check_bytes(query: bytes) -> None:
         )
 
 
-def _parse_json(query: bytes) -> Node:
+def _parse_json(query: bytes, unwanted: re.Pattern[bytes] | None = None) -> Node:
     check_bytes(query)
     result = lib.pg_query_parse(query)
     try:
@@ -98,7 +116,8 @@ def _parse_json(query: bytes) -> Node:
             error = result.error.contents
             message = error.message.decode("utf-8", "replace") if error.message else "syntax error"
             raise Refused(syntax_error(message, error.cursorpos))
-        tree: Node = json.loads(result.parse_tree)
+        text = result.parse_tree
+        tree: Node = json.loads(text if unwanted is None else unwanted.sub(b"", text))
     except RecursionError:
         raise Refused(
             Refusal(

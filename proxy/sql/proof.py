@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
-from proxy.sql.grammar import Node, Statement, parse
-from proxy.sql.tree import LOCATIONS, without_locations
+from proxy.sql.grammar import LOCATIONS, Node, Statement, meaning
+from proxy.sql.tree import without_locations
 
 Replacements = Mapping[int, object]
 """``id()`` of a node or list of the old tree -> what stands in its place in the new one, without locations.
@@ -34,8 +34,8 @@ class Inserted:
 def prove(statements: list[Statement], replacements: Replacements, text: bytes) -> None:
     """Raises Refused (0A000) unless ``text`` parses to ``statements`` with each replacement in its place."""
     try:
-        expected = [_expected({statement.kind: statement.node}, replacements) for statement in statements]
-        found = [without_locations({statement.kind: statement.node}) for statement in parse(text)]
+        expected: list[Any] = [_expected({statement.kind: statement.node}, replacements) for statement in statements]
+        found: list[Node] = meaning(text)
     except (RecursionError, Refused):
         found, expected = [], [None]
     if found != expected:
@@ -87,6 +87,7 @@ def target(expression: str) -> Any:
 @lru_cache(maxsize=4096)
 def _item(text: str, clause: str) -> Any:
     """The only item of a clause of ``text``. Shared between callers, who do not change it."""
-    [statement] = parse(text.encode())
-    [item] = statement.node[clause]
-    return without_locations(item)
+    [statement] = meaning(text.encode())
+    [node] = statement.values()
+    [item] = node[clause]
+    return item

@@ -8,6 +8,7 @@ The target of INSERT, UPDATE, DELETE and MERGE is never a WITH query.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.sql.grammar import Node
 
@@ -52,8 +53,7 @@ class RelationName:
         return int(self.node.get("location", 0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Visit:
+class _Visit(NamedTuple):  # of which there are as many as nodes in a tree: quick to make
     key: str
     value: object
     owner: str

@@ -7,8 +7,10 @@ those that the tree promises, they raise Refused (0A000).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
+from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node, Token
 from proxy.sql.proof import Inserted, select, subselect, target
 from proxy.sql.quote import identifier
@@ -179,6 +181,12 @@ class Splicer:
             if depth == 0:
                 return index
         raise unexpected("a parenthesis")
+
+
+@lru_cache(maxsize=8)
+def splicer_of(facts: Facts) -> Splicer:
+    """The splicer of a statement, for everything that is edited in it."""
+    return Splicer(facts.query, facts.tokens)
 
 
 def _plain(node: Node) -> Node:

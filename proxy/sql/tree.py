@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proxy.sql.grammar import Node
-
-LOCATIONS = frozenset(
-    {"location", "stmt_location", "stmt_len", "rexpr_list_start", "rexpr_list_end", "list_start", "list_end"}
-)
+from proxy.sql.grammar import LOCATIONS, Node
 
 
 def nodes(root: object) -> Iterator[tuple[str, Node]]:

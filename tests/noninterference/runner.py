@@ -1,8 +1,9 @@
 """Sends each shape to both databases with one vector of values after the other, and compares what comes back.
 
 Each side has a connection, and both work at the same time. What belongs to one shape goes out in one piece: a statement
-is decided and planned once, and then run with all its vectors. Every third shape is written out with literals, and goes
-by the decision's template; the others are prepared, in text and in binary format, half of them with generic plans.
+is decided and planned once, and then run with all its vectors. Some shapes are written out with literals, and go by
+the decision's template where there is one; the others are prepared, in text and in binary format, half of them with
+generic plans.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ STATEMENT_TIMEOUT = "2000"
 _CANCELLED = ("57014", "53200", "54001", "53400")
 """Errors that come from time and memory: cancelled, out of memory, stack depth, configuration limit."""
 PROGRESS_SECONDS = 30.0
-VECTORS = 49
+VECTORS = 129
 """Of one shape."""
-PIECE = 8
+WRITTEN = 9
+"""Of one whose literals are written out: many a text is decided anew."""
+PIECE = 16
 """Vectors that go out together."""
+SMALL_PIECE = 2
+"""The same where each is a text of its own."""
 SLOW = 0.1
 """Seconds for each vector of a piece: a shape that takes longer is left."""
-WAYS = ("literals", "text", "binary")
+WAYS = ("literals", "text", "binary", "text", "binary")
 
 _NAME = "s"
 """Of the prepared statement: the unnamed one would be gone with BEGIN."""
@@ -176,12 +181,15 @@ class Runner:
         random = Random(f"{self._seed} {number}")
         way = "literals" if shape.text.startswith("COPY") else WAYS[number % len(WAYS)]
         sent = _Sent(shape, way, ("auto", "force_generic_plan")[number // len(WAYS) % 2])
-        vectors = list(dict.fromkeys(shape.vector(self._values, random) for _ in range(self._vectors)))
+        most = self._vectors if sent.prepared else min(self._vectors, WRITTEN)
+        drawn = (shape.vector(self._values, random, nulls=sent.prepared) for _ in range(most))
+        vectors = list(dict.fromkeys(drawn))
         if not self._compare(number, sent, vectors[:1]):
             return
-        for start in range(1, len(vectors), PIECE):
+        size = PIECE if sent.prepared else SMALL_PIECE
+        for start in range(1, len(vectors), size):
             began = time.monotonic()
-            piece = vectors[start : start + PIECE]
+            piece = vectors[start : start + size]
             self._compare(number, sent, piece, again=True)
             if time.monotonic() - began > SLOW * len(piece):
                 break

@@ -72,9 +72,14 @@ class Shape:
         """With the values of ``vector`` as literals."""
         return _SLOT.sub(lambda found: _literal(vector[int(found[1])], self.slots[int(found[1])][0]), self.text)
 
-    def vector(self, values: Values, random: Random) -> tuple[Value, ...]:
-        """One value for each slot."""
-        return tuple(random.choice(values[kind]) for kind, _ in self.slots)
+    def vector(self, values: Values, random: Random, *, nulls: bool = True) -> tuple[Value, ...]:
+        """One value for each slot; NULL only if ``nulls``, since a text with NULL is another text."""
+        chosen = tuple(random.choice(values[kind]) for kind, _ in self.slots)
+        if nulls or None not in chosen:
+            return chosen
+        return tuple(
+            values[kind][0] if value is None else value for value, (kind, _) in zip(chosen, self.slots, strict=True)
+        )
 
 
 def _sql(kind: str) -> str:

@@ -28,7 +28,7 @@ _FORGET = """
 SET allow_system_table_mods = on;
 DELETE FROM pg_proc WHERE provolatile = 'v' OR oid >= 16384
     OR proname ~ '(_to_xml|^xml|^ts_stat|^ts_rewrite|^lo_|stat_get|^txid|^inet_(client|server)|timestamp$|^now$)'
-    OR proname ~ '^(mxid|age$|cursor_)'
+    OR proname ~ '^(mxid|age$|cursor_|pg_backend_pid$)'
     OR proname ~ '^pg_(stat|ls|read|logical|replication|wal|lock|show_all|hba|ident|event|control|prepared|cursor)'
     OR proname ~ '^pg_(last|postmaster|conf|backup|is_in|get_wal|xact|current|safe|export|mcv|available|tablespace)'
     OR proname ~ '^pg_(nextoid|promote|blocking|jit|listening|notification|snapshot|size_bytes|get_(multi|publi|repl))'
