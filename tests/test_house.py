@@ -29,6 +29,7 @@ TOP_LEVEL = {
     "Makefile",
     "README.md",
     "bench",
+    "deploy",
     "docs",
     "policies",
     "proxy",
