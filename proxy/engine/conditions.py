@@ -63,6 +63,8 @@ class RowConditions:
     """How the rows reach their subject: that of the column whose conditions are being written."""
     inline: bool = False
     """Conditions are subqueries in the select list, not joins: a row lock could not cross those."""
+    base: str = BASE
+    """What the row itself is called, as SQL."""
     _joins: list[Callable[[], str]] = field(default_factory=list)
     _wanted: dict[str, dict[str, str]] = field(default_factory=dict)
     _keys: dict[tuple[Via, str], str] = field(default_factory=dict)
@@ -99,6 +101,12 @@ class RowConditions:
             case ConsentCondition():
                 return self._consent(condition)
 
+    def key(self, table: TablePolicy) -> str | None:
+        """The row's subject's key as SQL, None where there is no way to it. ``table`` as for :meth:`sql`."""
+        self.table = table
+        found = self._key()
+        return None if found is None else found[0]
+
     # --- the row's subject --------------------------------------------------------------------------------------------
 
     @property
@@ -107,7 +115,7 @@ class RowConditions:
 
     def _key(self) -> tuple[str, Column] | None:
         """The subject's key as an expression of the row, and the column that it comes from; None if there is no way."""
-        return None if self.table.subject is None else self._follow(self.relation, BASE, self.table.subject, 0)
+        return None if self.table.subject is None else self._follow(self.relation, self.base, self.table.subject, 0)
 
     def _follow(self, relation: Relation, own: str, link: SubjectLink, depth: int) -> tuple[str, Column] | None:
         if link.key is not None:
@@ -184,7 +192,7 @@ class RowConditions:
             return f"{row}.{identifier(account.column)}{_TEXT} {_EQUAL} ANY (ARRAY[{states}])"
 
         if self.table.name == account.table and self._names_own_row(account):
-            return open_(BASE)
+            return open_(self.base)
         return self._row_of(account.table, account.subject, open_)
 
     def _names_own_row(self, account: Account) -> bool:
@@ -288,7 +296,7 @@ class RowConditions:
         now = _now(self.relation.column(start), "UTC")
         if now is None:
             return FALSE
-        column = f"{BASE}.{identifier(start)}"
+        column = f"{self.base}.{identifier(start)}"
         if keep > _LONGEST:
             return f"{column} IS NOT NULL"
         seconds = int(keep.total_seconds())

@@ -234,7 +234,11 @@ class ConsentEngine:
                 return self.decide(text, replace(inner, context=replace(inner.context, prepared={})), now)
 
             verdict = judge(query, texts, state, Grounds(protected, trust, now, authorize))
-            return replace(verdict, classified_origins=protected.origins, secret=TOKEN)
+            verdict = replace(verdict, classified_origins=protected.origins, secret=TOKEN)
+            if verdict.within_block is None:
+                return verdict
+            within = replace(verdict.within_block, classified_origins=protected.origins, secret=TOKEN)
+            return replace(verdict, within_block=within)
         except Refused as refused:
             return _unread(query, with_contact(refused.refusal, state.policy))
         except Exception as error:

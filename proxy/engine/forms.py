@@ -24,9 +24,9 @@ from proxy.sql.quote import qualified
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column, splicer_of
 from proxy.sql.tree import nodes, strings
+from proxy.sql.writing import MODIFYING
 
-_WRITING = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
-_READING = frozenset({"SelectStmt", "DeclareCursorStmt", "PrepareStmt", "CopyStmt"})
+_READING = frozenset({"SelectStmt", "DeclareCursorStmt", "PrepareStmt", "CopyStmt"}) | MODIFYING
 _NO_EQUALITY = frozenset({114, 142, 600, 601, 602, 603, 604, 628, 718, 4072})
 """Types without an equality operator (json, xml, geometric types, jsonpath): GROUP BY cannot take them."""
 
@@ -62,7 +62,6 @@ class Reference:
         mixed = protected.mixed.get(self.relation.oid)
         missing: list[tuple[bool, str, int | None]] = [
             (kind not in _READING or "intoClause" in node, f"{self.facts.tag} over", None),
-            (has_node(self.facts, *_WRITING), "a data-modifying WITH query beside", None),
             (mixed is not None, f"the classification of {mixed} beside that of", None),
             (self.relation.kind not in "rpvmf", "this kind of relation:", None),
         ]

@@ -7,6 +7,7 @@ closed world (which no purpose could change), then what exists, then the policy.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.grounds import Grounds
@@ -17,13 +18,14 @@ from proxy.engine.resolve import resolve
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
 from proxy.engine.witness import Expected, PlanWitness, expect
+from proxy.engine.writing import write
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.proof import prove
 from proxy.sql.reader import disagreement
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
-from proxy.verdict import Effect, Kind, Prepare, StatementVerdict, Verdict
+from proxy.verdict import Begin, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
 
 _SECOND_READING = 16 * 1024
 """Bytes of a text beyond which sqlglot, which takes long, is asked only where the text reaches something classified."""
@@ -38,36 +40,72 @@ class _Judged:
     secured: bool = False
     quotes_itself: bool = False
     """What runs holds the client's text as data."""
+    returns: Literal["rows", "column"] = "rows"
+    """What a check's column would be to the client."""
+
+    @property
+    def within_block(self) -> _Judged:
+        """The same as it is done within a transaction block."""
+        reading = self.reading.within
+        if reading is None:
+            return self
+        checked = self.returns if reading.checked else ""
+        return replace(self, reading=reading, verdict=replace(self.verdict, checked=checked, deferred=reading.deferred))
 
 
 def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: Grounds) -> Verdict:
     """All statements of a text, each in the state that those before it leave; one refusal refuses the whole text."""
     judged: list[_Judged] = []
     planned: list[Expected] = []
+    checks: tuple[Refusal, ...] = ()
+    first = state
     for facts in texts:
         try:
-            one = _judge(facts, state, grounds)
+            one = _judge(facts, state, grounds, len(checks))
         except Refused as refused:
             return _refused(query, texts, len(judged), refused, state)
         if one.reading.edits and one.verdict.kind != "pass":
             expected = expect(len(judged), facts, state, one.verdict.purpose, grounds)
             planned += [] if expected is None else [expected]
         judged.append(one)
+        checks += one.reading.checks
         state = state.after(one.verdict.effects)
+    try:
+        outside, inside = _following(judged, within=False), _following(judged, within=True)
+        verdict = _assembled(query, texts, outside, planned)
+        if any(one is not other for one, other in zip(outside, inside, strict=True)):
+            verdict = replace(verdict, within_block=replace(_assembled(query, texts, inside, planned), checks=checks))
+    except Refused as refused:
+        return _refused(query, texts, 0, refused, first)
+    return replace(verdict, checks=checks)
+
+
+def _following(judged: list[_Judged], *, within: bool) -> list[_Judged]:
+    """Each statement as it is done outside or within a transaction block; ``within``: the first stands in one."""
+    found = []
+    for one in judged:
+        found.append(one.within_block if within else one)
+        for effect in one.verdict.effects:
+            if isinstance(effect, Begin):
+                within = True
+            elif isinstance(effect, Commit | Rollback):
+                within = effect.chain
+    return found
+
+
+def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], planned: list[Expected]) -> Verdict:
+    """The text that may run, proved to be the client's but for the edits. Raises Refused (0A000) if it is not."""
     statements = tuple(one.verdict for one in judged)
-    edits = [edit for one in judged for edit in one.reading.edits]
+    edits = list(dict.fromkeys(edit for one in judged for edit in one.reading.edits))
     data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
     data = data and not any(one.quotes_itself or one.reading.patterns for one in judged)
     places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects)
     if not edits:
         secured = any(one.secured for one in judged)
         return Verdict(query, statements, secured=secured, literals_are_data=data, subject_places=places)
-    text, positions = apply(query, list(edits))
+    text, positions = apply(query, edits)
     replacements = {key: node for one in judged for key, node in one.reading.replacements.items()}
-    try:
-        prove([facts.statement for facts in texts], replacements, text)
-    except Refused as refused:
-        return _refused(query, texts, 0, refused, state)
+    prove([facts.statement for facts in texts], replacements, text)
     return Verdict(
         text,
         statements,
@@ -98,7 +136,8 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
     return Verdict(query, statements, refusal=with_contact(refused.refusal, state.policy), permanent=permanent)
 
 
-def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
+def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _Judged:
+    """``first``: the number of the statement's first check."""
     check_kind(facts, state)
     if facts.relations or facts.functions:
         state.must_be_known()
@@ -108,18 +147,25 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
     system = secure(facts, resolved, state, grounds)
     _check_readers(facts, classified=bool(classified or system), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
-        return _execute(facts, state, grounds)
+        return _execute(facts, state, grounds, first)
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
-    if not classified or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
+    writes = any(name.place == "target" or facts.statement.kind == "TruncateStmt" for name in facts.relations)
+    written = writes and any(relation.oid in grounds.protected for relation in resolved.named.values())
+    if not (classified or written) or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
         kind: Kind = "pass"
         reading = qualify(facts, resolved.shadows)
     else:
+        prepares = facts.statement.kind == "PrepareStmt"
         reading = read(facts, resolved, state, purpose, grounds)
+        reading = reading.and_(write(facts, resolved, state, purpose, grounds, 0 if prepares else first))
+        if prepares:
+            # Its checks are made when it is executed, and within a block as outside of one.
+            reading = replace(reading, checks=(), checked=False, within=None)
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
@@ -128,7 +174,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
     secured = any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
-    return _Judged(verdict, reading, secured, quotes_itself=bool(system))
+    return _Judged(verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts))
 
 
 def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:
@@ -174,6 +220,7 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         effects=tuple(state.resolved(effect) for effect in facts.effects),
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
+        checked=_checked(facts) if reading.checked else "",
         takes_copy=_takes_copy(facts),
     )
 
@@ -181,6 +228,11 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
 def _takes_copy(facts: Facts) -> bool:
     node = facts.statement.node
     return facts.statement.kind == "CopyStmt" and bool(node.get("is_from")) and "filename" not in node
+
+
+def _checked(facts: Facts) -> Literal["rows", "column"]:
+    """What the check's column is to the client: the last one of several, or all of a result that it did not ask for."""
+    return "column" if "returningClause" in facts.statement.node else "rows"
 
 
 def _check_readers(facts: Facts, *, classified: bool, grounds: Grounds) -> None:
@@ -196,7 +248,7 @@ def _check_readers(facts: Facts, *, classified: bool, grounds: Grounds) -> None:
         )
 
 
-def _execute(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
+def _execute(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _Judged:
     """EXECUTE runs a statement that was prepared earlier: it is judged again, as the session is now.
 
     The upstream has the text of then. Where that is not the text of now, the statement must be prepared again.
@@ -217,6 +269,8 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds) -> _Judged:
                 hint="PREPARE it again, or prepare it by the driver (protocol level).",
             )
         )
+    if verdict.checks and first:
+        raise unsupported("EXECUTE of a write behind another write", way_out="Send it in a message of its own.")
     [inner] = verdict.statements
     judged = replace(inner, tag=facts.tag, normalized=facts.normalized, fingerprint=facts.fingerprint)
-    return _Judged(judged, Reading(), secured=verdict.secured)
+    return _Judged(judged, Reading(checks=verdict.checks), secured=verdict.secured)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from proxy.catalog.model import Catalog
 from proxy.engine.classification import Classification, family, of_table
+from proxy.engine.managed import Managed, managed
 from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
 from proxy.policy.model import Name, Policy, TablePolicy
@@ -34,6 +36,8 @@ class Protected:
     """Names that more than one relation of the database bears, each in its own schema."""
     origins: Origins
     """Every classified column."""
+    managed: Mapping[int, Managed] = field(default_factory=dict)
+    """What only roles that manage a kind of subject write, by relation OID."""
 
     def __contains__(self, oid: int) -> bool:
         return oid in self.classified or oid in self.sources
@@ -63,7 +67,15 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
         if column.name in classification
     )
     return Protected(
-        classified, mixed, views.refused, frozenset(views.harmless), others, names, _shared(catalog), origins
+        classified,
+        mixed,
+        views.refused,
+        frozenset(views.harmless),
+        others,
+        names,
+        _shared(catalog),
+        origins,
+        managed(policy, catalog),
     )
 
 

@@ -193,8 +193,28 @@ def _check_reached(
                 f"{full} reads the classified table {other} in a way that cannot be followed",
                 way_out="Read the table itself.",
             )
-    elif reached.oid in protected:
+    elif reached.oid in protected and not _by_itself(reached, access, relation, state, protected):
         raise unsupported(
-            f"{access.value} on {full} changes the protected table {other}",
-            detail="Writes to protected tables are not available yet.",
+            f"{access.value} on {full} may change the protected table {other}",
+            way_out="Write to the table itself.",
         )
+
+
+def _by_itself(
+    reached: Relation, access: Access, relation: Relation, state: SessionState, protected: Protected
+) -> bool:
+    """A table that is reached by what belongs to ``relation`` itself: its partitions and children, a row security
+    policy that reads, a foreign key that deletes what referred to a deleted row.
+
+    Triggers are functions, and rules are named: neither is meant here. Deleting is allowed but for consent, which goes
+    with its subject alone.
+    """
+    reach = relation.reach.get(access, Reach())
+    if relation.kind not in "rp" or reach.rules:
+        return False
+    role = state.role
+    managed = protected.managed.get(reached.oid)
+    kinds = set() if managed is None else managed.rows - (frozenset() if role is None else role.manages)
+    subjects = [state.policy.subjects[kind] for kind in kinds]
+    own = all(access is Access.DELETE and (relation.schema, relation.name) == kind.table for kind in subjects)
+    return not kinds or own or access in (Access.INSERT, Access.SELECT)

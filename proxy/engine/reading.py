@@ -17,7 +17,8 @@ from proxy.sql.columns import ColumnNeeds, Levels, needs, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Edit, splicer_of
-from proxy.verdict import ColumnUse, Origins
+from proxy.sql.tree import nodes
+from proxy.verdict import ColumnUse, DeferredCheck, Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +34,40 @@ class Reading:
     """The classified columns that show as they are in every row."""
     patterns: bool = False
     """What the edits are may depend on a literal that is a pattern."""
+    checks: tuple[Refusal, ...] = ()
+    """What each check that the edits brought means when it fails, in the order of their numbers."""
+    checked: bool = False
+    """The edits brought a column into the result of the statement itself."""
+    deferred: tuple[DeferredCheck, ...] = ()
+    within: Reading | None = None
+    """What is done instead within a transaction block, where that is something else."""
 
     @property
     def masked(self) -> bool:
         """Some cell may be hidden."""
-        return any(use.decision != "allow" for use in self.columns)
+        return any(use.decision != "allow" and use.use != Use.WRITE.value for use in self.columns)
+
+    def and_(self, other: Reading) -> Reading:
+        """All of both."""
+        joined = replace(
+            self,
+            edits=self.edits + other.edits,
+            replacements=self.replacements | other.replacements,
+            columns=self.columns + tuple(use for use in other.columns if use not in self.columns),
+            subjects=tuple(sorted({*self.subjects, *other.subjects})),
+            raw_origins=self.raw_origins | other.raw_origins,
+            checks=other.checks,
+            checked=other.checked,
+            deferred=other.deferred,
+        )
+        return joined if other.within is None else replace(joined, within=self.and_(other.within))
 
     def beside(self, changes: list[Change]) -> Reading:
         """The same with changes to other relations of the statement."""
         edits = tuple(edit for change in changes for edit in change.edits)
         replacements = {key: node for change in changes for key, node in change.replacements.items()}
-        return replace(self, edits=self.edits + edits, replacements=self.replacements | replacements)
+        within = None if self.within is None else self.within.beside(changes)
+        return replace(self, edits=self.edits + edits, replacements=self.replacements | replacements, within=within)
 
 
 def qualify(facts: Facts, shadows: list[tuple[RelationName, str]]) -> Reading:
@@ -72,20 +96,23 @@ def read(
     Raises PolicyRefused: 42501 if a column that it needs is rejected, 0A000 for a form that cannot be secured, where
     the session does not see the whole relation anyway.
     """
-    use = Use.EXPORT if facts.statement.kind == "CopyStmt" else Use.READ
-    viewer = Viewer(state.policy, state.context.role, purpose, state.subject, grounds.now, use)
-    looks = [(name, _look(viewer, relation, grounds)) for name, relation in resolved.classified]
+    viewer = Viewer(state.policy, state.context.role, purpose, state.subject, grounds.now)
+    seen = sights(facts, resolved, viewer, grounds)
+    # A target is not read as a whole, and TRUNCATE reads nothing.
+    read_names = [name for name, _ in resolved.classified if name.place != "target"]
+    looks = [(name, seen[id(name.node)]) for name in read_names if facts.statement.kind != "TruncateStmt"]
     uses: dict[str, ColumnUse] = {}
     changes: list[Change] = []
     secured: set[int] = set()
     patterns = False
     levels = Levels()
     for name, sight in looks:
+        viewer = replace(viewer, use=sight.use)
         asked = needs(name, levels) if name.level is not None else None
         needed = _needed(facts, sight.relation, asked)
         found = sight.uses(needed)
         uses |= {use.column: use for use in found}
-        _check_rejected(found, purpose, state)
+        check_rejected(found, purpose, state)
         if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
             continue
         reference = Reference(facts, name, asked, sight, needed, resolved.columns)
@@ -105,6 +132,24 @@ def read(
     )
 
 
+def sights(facts: Facts, resolved: Resolved, viewer: Viewer, grounds: Grounds) -> dict[int, Sight]:
+    """What a viewer sees of each classified relation that a statement names, by the id of its node."""
+    stored = _stored_from(facts)
+    export = replace(viewer, use=Use.EXPORT)
+    return {
+        id(name.node): _look(export if id(name.node) in stored else viewer, relation, grounds)
+        for name, relation in resolved.classified
+    }
+
+
+def _stored_from(facts: Facts) -> frozenset[int]:
+    """By the ids of their nodes, the relations out of which a statement carries rows away or stores them elsewhere."""
+    if facts.statement.kind == "CopyStmt":
+        return frozenset(id(name.node) for name in facts.relations)
+    inserted = [node.get("selectStmt", {}) for node in facts.index.of_type("InsertStmt")]
+    return frozenset(id(node) for select in inserted for _, node in nodes(select) if "relname" in node)
+
+
 def _look(viewer: Viewer, relation: Relation, grounds: Grounds) -> Sight:
     return look(viewer, relation, grounds.protected.classified[relation.oid])
 
@@ -116,7 +161,8 @@ def _needed(facts: Facts, relation: Relation, asked: ColumnNeeds | None) -> froz
     return every if asked.every else every & asked.names
 
 
-def _check_rejected(uses: tuple[ColumnUse, ...], purpose: str | None, state: SessionState) -> None:
+def check_rejected(uses: tuple[ColumnUse, ...], purpose: str | None, state: SessionState) -> None:
+    """Raises PolicyRefused (42501) if one of the columns that a statement reads is rejected."""
     rejected = [use for use in uses if use.decision == Outcome.REJECT.name.lower()]
     if not rejected:
         return

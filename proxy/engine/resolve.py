@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.grounds import Grounds
-from proxy.engine.reach import accesses, check_reach
+from proxy.engine.reach import check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
 from proxy.engine.search_path import find, shadowed
 from proxy.engine.session_state import SessionState
@@ -38,6 +38,13 @@ class Resolved:
     """Names of all columns of all relations that the statement names."""
     system: list[tuple[RelationName, Relation, SystemCatalog]]
     """The system catalogs that do not show as they are."""
+    named: dict[int, Relation]
+    """Every relation that the statement names, by the id of the node."""
+
+    def columns_of(self, name: RelationName) -> tuple[str, ...] | None:
+        """The columns of a relation as ``*`` shows them; None where nobody knows them (made in this transaction)."""
+        relation = self.named.get(id(name.node))
+        return None if relation is None or not relation.oid else tuple(column.name for column in relation.columns)
 
 
 def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
@@ -45,11 +52,12 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
 
     Raises Refused: 42P01 as PostgreSQL says it; 42501 and 0A000 for what may not be reached, or not in this way.
     """
-    resolved = Resolved([], [], set(), [])
+    resolved = Resolved([], [], set(), [], {})
     for name in facts.relations:
         relation = _relation(facts, name, state)
         if relation is None:
             continue
+        resolved.named[id(name.node)] = relation
         resolved.columns.update(column.name for column in relation.columns)
         check_reach(facts, name, relation, state, grounds.trust, grounds.protected)
         _check_unclassified(relation, state, grounds)
@@ -117,14 +125,16 @@ def _check_unclassified(relation: Relation, state: SessionState, grounds: Ground
 
 
 def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds: Grounds) -> None:
-    """Writes to protected tables, and DDL on them, are not available yet; nothing of them passes unjudged."""
+    """DDL on protected tables, and COPY FROM into them, are not available yet; nothing of them passes unjudged."""
     if relation.oid not in grounds.protected:
         return
     full = f"{relation.schema}.{relation.name}"
-    if set(accesses(facts, name)) - {Access.SELECT}:
+    copied = facts.statement.kind == "CopyStmt" and name.place == "other" and facts.statement.node.get("is_from")
+    if copied or (name.place == "target" and KINDS[facts.statement.kind][0] is not Family.QUERY):
         raise unsupported(
             f"{facts.tag} changes the protected table {full}",
-            detail="Writes to protected tables are not available yet.",
+            detail="COPY FROM into protected tables is not available yet.",
+            way_out="Write it as INSERT.",
             position=facts.position(name.location),
         )
     if KINDS[facts.statement.kind][0] is Family.DDL:

@@ -54,11 +54,17 @@ class Sight:
 
     def shows(self, columns: frozenset[str]) -> bool:
         """All of ``columns`` show as they are in every row, and no row is dropped."""
-        drops = any(
+        return not self.drops and all(
+            unrestricted(decision) for name, decision in self.decisions.items() if name in columns
+        )
+
+    @property
+    def drops(self) -> bool:
+        """Some row may be dropped."""
+        return any(
             Outcome.DROP_ROW in (decision.outcome, decision.failed if decision.conditions else Outcome.ALLOW)
             for decision in self.decisions.values()
         )
-        return not drops and all(unrestricted(decision) for name, decision in self.decisions.items() if name in columns)
 
     @property
     def raw_origins(self) -> Origins:
@@ -72,7 +78,7 @@ class Sight:
     def uses(self, columns: frozenset[str]) -> tuple[ColumnUse, ...]:
         """What the audit says of the classified ones among ``columns``."""
         return tuple(
-            _use(f"{self.relation.schema}.{self.relation.name}.{name}", decision, self.use)
+            column_use(self.relation, name, decision, self.use)
             for name, decision in self.decisions.items()
             if name in columns
         )
@@ -113,16 +119,21 @@ def fragment(viewer: Viewer, catalog: Catalog, sight: Sight, needed: frozenset[s
         for column in relation.columns
     ]
     columns = ", ".join([*cells, *(f"{BASE}.{name} AS {name}" for name in shape.system)])
-    where = _where([*_kept_rows(rows, sight), *_implied(rows, sight, shape.comparisons)])
+    where = _where([*kept_rows(rows, sight), *_implied(rows, sight, shape.comparisons)])
     only = "ONLY " if shape.only else ""
     source = f"{only}{qualified(relation.schema, relation.name)} AS {BASE}{shape.sample}"
     joined = " ".join([source, *rows.joins])
     return f"(SELECT {columns} FROM {joined}{where})"
 
 
+def cell(rows: RowConditions, sight: Sight, column: Column) -> str:
+    """A column as the session sees it in the row that ``rows`` calls its base."""
+    return _cell(rows, sight, column, needed=True)
+
+
 def _cell(rows: RowConditions, sight: Sight, column: Column, *, needed: bool) -> str:
     decision = sight.decisions.get(column.name)
-    raw = f"{BASE}.{identifier(column.name)}"
+    raw = f"{rows.base}.{identifier(column.name)}"
     if not needed:
         return f"NULL::{column.base_sql or column.type_sql}"  # nobody looks at it; a domain may forbid NULL
     if decision is None:
@@ -160,8 +171,8 @@ def _implied(rows: RowConditions, sight: Sight, comparisons: tuple[Comparison, .
             yield implied(one, column, sight.decisions.get(one.column), visible, raw)
 
 
-def _kept_rows(rows: RowConditions, sight: Sight) -> list[str]:
-    """The row filter, empty where no decision drops rows. It holds whatever columns are used."""
+def kept_rows(rows: RowConditions, sight: Sight) -> list[str]:
+    """The terms of the row filter, none where no decision drops rows. It holds whatever columns are used."""
     terms = []
     for column, decision in sight.decisions.items():
         if decision.outcome is Outcome.DROP_ROW:
@@ -176,10 +187,11 @@ def unrestricted(decision: Decision) -> bool:
     return decision.outcome is Outcome.ALLOW and not decision.conditions
 
 
-def _use(column: str, decision: Decision, use: Use) -> ColumnUse:
+def column_use(relation: Relation, column: str, decision: Decision, use: Use) -> ColumnUse:
+    """What the audit says of one classified column that a statement reads or writes."""
     worst = max(decision.outcome, decision.failed) if decision.conditions else decision.outcome
     return ColumnUse(
-        column=column,
+        column=f"{relation.schema}.{relation.name}.{column}",
         category=decision.category,
         sensitivity=decision.sensitivity.name.lower(),
         use=use.value,

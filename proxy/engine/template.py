@@ -18,6 +18,8 @@ class Template:
     verdict: Verdict
     literals: tuple[tuple[int, int], ...]
     subjects: tuple[tuple[str, int], ...]
+    within: Template | None = None
+    """The same for what runs within a transaction block, where that is another text."""
 
     def verdict_on(self, query: bytes, shape: Shape) -> Verdict | None:
         """The verdict on ``query``, which has this template's shape; None where it must be decided for itself."""
@@ -30,11 +32,14 @@ class Template:
         statements = self.verdict.statements
         if subjects:
             statements = (replace(statements[0], subjects=tuple(sorted(set(subjects)))),)
+        within = None if self.within is None else self.within.verdict_on(query, shape)
         if not self.verdict.splices:
-            return replace(self.verdict, text=query, statements=statements)
+            return replace(self.verdict, text=query, statements=statements, within_block=within)
         moved = [self._splice(splice, query, shape) for splice in self.verdict.splices]
         text, positions = apply(query, [Edit(*splice) for splice in moved])
-        return replace(self.verdict, text=text, statements=statements, edits=positions, splices=tuple(moved))
+        return replace(
+            self.verdict, text=text, statements=statements, edits=positions, splices=tuple(moved), within_block=within
+        )
 
     def _splice(self, splice: Splice, query: bytes, shape: Shape) -> Splice:
         """The edit in a text of the same shape, with that text's literals where it repeats any."""
@@ -85,4 +90,7 @@ def template_of(verdict: Verdict, shape: Shape) -> Template | None:
         if index is None:
             return None
         subjects.append((kind, index))
-    return Template(verdict, shape.literals, tuple(subjects))
+    within = None if verdict.within_block is None else template_of(verdict.within_block, shape)
+    if verdict.within_block is not None and within is None:
+        return None
+    return Template(verdict, shape.literals, tuple(subjects), within)

@@ -29,12 +29,6 @@ def _keys(file: PolicyFile) -> Iterator[tuple[Place, str]]:
         for column, written in table.columns.items():
             if isinstance(written, ColumnForm) and written.json_:
                 yield ("tables", name, "columns", column, "json"), "masking inside documents (json)"
-    for name, role in file.form.roles.items():
-        if role.manages:
-            yield ("roles", name, "manages"), "manages"
-    for name, purpose in file.form.purposes.items():
-        if purpose.erase:
-            yield ("purposes", name, "erase"), "erase"
 
 
 def _hashes(file: PolicyFile) -> Iterator[tuple[Place, str]]:

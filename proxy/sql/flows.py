@@ -60,6 +60,10 @@ class Flows:
         """The result columns of a SelectStmt that stands anywhere in the statement, each with what flows into it."""
         return self._queries.get(id(select)) or unknown(self._everything)
 
+    def reference(self, node: Node) -> Sources:
+        """What a ColumnRef that stands anywhere in the statement may mean."""
+        return self._references.get(id(node), self._everything)
+
     def of(self, expression: object) -> Sources:
         """What flows into an expression that stands anywhere in the statement."""
         found: set[Source] = set()

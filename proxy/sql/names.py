@@ -92,3 +92,27 @@ def types(index: Index) -> frozenset[QualifiedName]:
     """Every type that is named: casts, column definitions, parameters of PREPARE."""
     named = (strings(node["names"]) for node in index.types)
     return frozenset(split(parts) for parts in named if parts)
+
+
+def result_name(value: Node) -> tuple[str, Node | None]:
+    """The ColumnRef after which PostgreSQL names a result column without AS, and that name (parse_target.c,
+    FigureColnameInternal); None where it is named after anything else.
+    """
+    while True:
+        if "ColumnRef" in value:
+            name = strings(value["ColumnRef"].get("fields"))
+            return (name[-1], value["ColumnRef"]) if name else ("", None)
+        [(kind, node)] = value.items()
+        if kind in ("TypeCast", "CollateClause"):
+            value = node.get("arg", {"": {}})
+        elif kind == "A_Indirection" and not strings(node.get("indirection")):
+            value = node["arg"]
+        elif kind == "CaseExpr" and "defresult" in node:
+            value = node["defresult"]
+        elif kind == "SubLink" and node.get("subLinkType") == "EXPR_SUBLINK":
+            targets = node["subselect"].get("SelectStmt", {}).get("targetList", ())
+            if not targets or "name" in targets[0]["ResTarget"]:
+                return "", None
+            value = targets[0]["ResTarget"]["val"]
+        else:
+            return "", None

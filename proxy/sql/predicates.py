@@ -43,7 +43,7 @@ class Comparison:
 def comparisons(facts: Facts, relation: RelationName) -> tuple[Comparison, ...]:
     """The conjuncts of the WHERE clause beside the FROM in which ``relation`` stands that are about its columns."""
     level = relation.level
-    if level is None or relation.renames_columns or "whereClause" not in level:
+    if level is None or "limitOption" not in level or relation.renames_columns or "whereClause" not in level:
         return ()
     sole = _sole(level, relation)
     if not sole and _visible_names(level)[relation.visible_name] != 1:

@@ -6,7 +6,7 @@ changes its arms), PostgreSQL's grammar would show it here, before anything is s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -31,6 +31,20 @@ class Inserted:
     nodes: tuple[object, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The node stays, with its own replacements made, inside what ``make`` puts around it (or adds to it)."""
+
+    make: Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """Several items of a list stand in the place of one."""
+
+    nodes: tuple[object, ...]
+
+
 def prove(statements: list[Statement], replacements: Replacements, text: bytes) -> None:
     """Raises Refused (0A000) unless ``text`` parses to ``statements`` with each replacement in its place."""
     try:
@@ -50,10 +64,13 @@ def prove(statements: list[Statement], replacements: Replacements, text: bytes) 
 
 def _expected(root: object, replacements: Replacements) -> object:
     if isinstance(root, list):
-        items = [_expected(item, replacements) for item in root]
         added = replacements.get(id(root))
-        if isinstance(added, Inserted):
-            items[added.after + 1 : added.after + 1] = added.nodes
+        items: list[object] = []
+        for index, item in enumerate(root):
+            found = _expected(item, replacements)
+            items += found.nodes if isinstance(found, Expanded) else [found]
+            if isinstance(added, Inserted) and added.after == index:
+                items += added.nodes
         return items
     if not isinstance(root, dict):
         return root
@@ -61,12 +78,19 @@ def _expected(root: object, replacements: Replacements) -> object:
         [(key, inner)] = root.items()
         # Node types are capitalised; a field that happens to be the only one is no wrapper.
         if key[0].isupper() and isinstance(inner, dict) and id(inner) in replacements:
-            return replacements[id(inner)]
+            replacement = replacements[id(inner)]
+            if isinstance(replacement, Around):
+                return replacement.make({key: _fields(inner, replacements)})
+            return replacement
     bare = replacements.get(id(root))
     if isinstance(bare, dict):  # a field that holds its node unwrapped, as the target of INSERT does
         [node] = bare.values()
         return node
-    return {key: _expected(value, replacements) for key, value in root.items() if key not in LOCATIONS}
+    return _fields(root, replacements)
+
+
+def _fields(node: Node, replacements: Replacements) -> Node:
+    return {key: _expected(value, replacements) for key, value in node.items() if key not in LOCATIONS}
 
 
 def subselect(fragment: str, alias: Node) -> Node:
@@ -82,6 +106,26 @@ def select(fragment: str) -> object:
 def target(expression: str) -> Any:
     """The ResTarget node of one item of a select list."""
     return _item(f"SELECT {expression}", "targetList")
+
+
+HOLE = "$65535"
+"""What stands for the client's own node in the text of an :class:`Around`."""
+
+
+def around(text: str) -> Around:
+    """An expression with one :data:`HOLE`, in which the client's stands."""
+    pattern = target(text)["ResTarget"]["val"]
+
+    def fill(node: object, client: object) -> object:
+        if isinstance(node, list):
+            return [fill(item, client) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if node == {"ParamRef": {"number": 65535}}:
+            return client
+        return {key: fill(value, client) for key, value in node.items()}
+
+    return Around(lambda client: fill(pattern, client))
 
 
 @lru_cache(maxsize=4096)

@@ -13,11 +13,14 @@ from typing import NamedTuple
 from proxy.sql.grammar import Node
 
 _TARGET_OF = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_JOINED_BY = {"UpdateStmt": "fromClause", "DeleteStmt": "usingClause", "MergeStmt": "sourceRelation"}
+"""What a data-modifying statement joins to its target."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelationName:
-    """A relation as the text names it. ``level`` is the SELECT in whose FROM it stands (None elsewhere).
+    """A relation as the text names it. ``level`` is the SELECT in whose FROM it stands, or the UPDATE, DELETE or MERGE
+    that joins it to its target (None elsewhere).
 
     ``place``: ``from``; ``target`` of a data-modifying statement; ``into`` (the table
     that SELECT INTO or CREATE TABLE AS makes); ``other``.
@@ -115,7 +118,9 @@ def _children(visit: _Visit, node: Node) -> list[_Visit]:
         if key in ("withClause", "lockedRels"):  # lockedRels are aliases
             continue
         if isinstance(value, dict | list):
-            children.append(_Visit(key, value, owner, queries, level, "from" if key == "fromClause" else place, sample))
+            joined = _JOINED_BY.get(owner) == key
+            inner = "from" if joined or key == "fromClause" else place
+            children.append(_Visit(key, value, owner, queries, node if joined else level, inner, sample))
     return children
 
 

@@ -12,11 +12,18 @@ from functools import lru_cache
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node, Token
-from proxy.sql.proof import Inserted, select, subselect, target
+from proxy.sql.proof import Around, Expanded, Inserted, select, subselect, target
 from proxy.sql.quote import identifier
 from proxy.sql.relations import RelationName
 from proxy.sql.tree import strings, without_locations
 
+_DEEPER = frozenset({"ASCII_40", "ASCII_91", "CASE"})
+_HIGHER = frozenset({"ASCII_41", "ASCII_93", "END_P"})
+_AFTER_ITEM = frozenset(
+    "ASCII_44 FROM INTO WHERE GROUP_P HAVING WINDOW UNION INTERSECT EXCEPT ORDER LIMIT OFFSET FETCH FOR"
+    " RETURNING".split()
+)
+"""What may stand behind an item of a select list."""
 _DOT, _STAR, _OPEN, _CLOSE, _COMMA = "ASCII_46", "ASCII_42", "ASCII_40", "ASCII_41", "ASCII_44"
 
 
@@ -114,6 +121,42 @@ class Splicer:
             raise unexpected("a column reference")
         edit = Edit(self._tokens[first].start, self._tokens[first + 2 * drop].start, "")
         return Change((edit,), {id(reference): {"ColumnRef": {"fields": without_locations(fields[drop:])}}})
+
+    def reference(self, reference: Node, expression: str) -> Change:
+        """A column reference becomes ``expression``, which stands in parentheses."""
+        first = self._index(int(reference.get("location", -1)))
+        last = first
+        for _ in reference["fields"][1:]:
+            if self._kind(last + 1) != _DOT:
+                raise unexpected("a column reference")
+            last += 2
+        edit = Edit(self._tokens[first].start, self._tokens[last].end, expression)
+        return Change((edit,), {id(reference): target(expression)["ResTarget"]["val"]})
+
+    def star(self, item: Node, reference: Node, columns: list[str]) -> Change:
+        """An item ``*`` or ``t.*`` becomes ``columns``, each with its name."""
+        first = self._index(int(reference.get("location", -1)))
+        last = first + 2 * (len(reference["fields"]) - 1)
+        if self._kind(last) != _STAR:
+            raise unexpected("*")
+        edit = Edit(self._tokens[first].start, self._tokens[last].end, ", ".join(columns))
+        return Change((edit,), {id(item): Expanded(tuple(target(column) for column in columns))})
+
+    def named(self, item: Node, name: str) -> Change:
+        """An item of a select list or of RETURNING gets the name that it had without saying so."""
+        last = self._index(int(item.get("location", -1)))
+        depth = 0
+        while True:
+            kind = self._kind(last + 1)
+            depth += (self._kind(last) in _DEEPER) - (self._kind(last) in _HIGHER)
+            ends = kind in _AFTER_ITEM and self._kind(last) != "DISTINCT"
+            if kind == "" or (depth == 0 and (ends or kind in _HIGHER)):
+                break
+            last += 1
+        end = self._tokens[last].end
+        label = f" AS {identifier(name)}"
+        named = Around(lambda wrapper: {"ResTarget": {**wrapper["ResTarget"], "name": name}})
+        return Change((Edit(end, end, label),), {id(item): named})
 
     def whole_row(self, item: Node, reference: Node, row: str, name: str) -> Change:
         """A select-list item that is a whole row becomes ``row`` (an expression of the named composite type)."""

@@ -1,0 +1,105 @@
+"""Where the values go that a data-modifying statement copies (:mod:`proxy.engine.laundering` says where they may)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from proxy.catalog.model import Catalog, Relation
+from proxy.engine.classification import Classification
+from proxy.engine.grounds import Grounds
+from proxy.engine.laundering import Destination, check_flows, flowing
+from proxy.engine.managed import deciding
+from proxy.engine.reading import sights
+from proxy.engine.resolve import Resolved
+from proxy.engine.secured import Sight, Viewer
+from proxy.policy.decision import decide
+from proxy.policy.model import Outcome, Use
+from proxy.sql.facts import Facts
+from proxy.sql.flows import Flows
+from proxy.sql.scopes import NOTHING, Source, Sources
+from proxy.sql.writing import Action, Assignment, Modification, names_set
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Where one modification writes. ``viewer`` asks with the use ``read``."""
+
+    facts: Facts
+    part: Modification
+    resolved: Resolved
+    viewer: Viewer
+    grounds: Grounds
+    flows: Flows
+    catalog: Catalog
+
+    @property
+    def relation(self) -> Relation:
+        return self.resolved.named[id(self.part.target.node)]
+
+    @property
+    def classification(self) -> Classification:
+        return self.grounds.protected.classified.get(self.relation.oid, {})
+
+    def check(self) -> None:
+        """Raises PolicyRefused (42501) for a value that flows where it may not."""
+        seen = sights(self.facts, self.resolved, self.viewer, self.grounds)
+        if not seen:
+            return
+        for action in self.part.actions:
+            for assignment in action.assignments:
+                for column, sources in self._flows(assignment):
+                    moved = [one for one in sources if not self._stays(action, one, column, seen)]
+                    check_flows(flowing(moved, seen), self._destination(column), self.viewer.policy)
+
+    def _destination(self, column: str | None) -> Destination:
+        source = self.classification.get(column or "")
+        policy = self.viewer.policy
+        sensitivity = None if source is None else policy.tables[source.table].columns[source.column].sensitivity
+        return Destination(f"{self.relation.schema}.{self.relation.name}.{column or '*'}", sensitivity)
+
+    def _flows(self, one: Assignment) -> Iterator[tuple[str | None, Sources]]:
+        """What flows into each column that an assignment may set; None where its name is not known."""
+        columns: list[str | None] = [column.name for column in self.relation.columns]
+        if one.select is None:
+            sources = NOTHING.union(*(self.flows.of(value) for value in one.values))
+            if one.column is None and one.position < 0:
+                yield from ((column, sources) for column in columns or [None])
+            else:
+                yield one.column or (columns[one.position] if one.position < len(columns) else None), sources
+            return
+        outputs = self.flows.query(one.select)
+        if one.column is not None:
+            yield one.column, outputs.at(one.position)
+        elif not columns:
+            yield None, outputs.every
+        else:
+            width = len(outputs.columns) if outputs.complete else len(columns)
+            yield from ((column, outputs.at(index)) for index, column in enumerate(columns[:width]))
+
+    def _stays(self, action: Action, source: Source, column: str | None, seen: dict[int, Sight]) -> bool:
+        """The value stays in its row and its column's kind, and whoever may write it there sees it raw.
+
+        For then the conditions of writing are checked of the same row, unless the statement changes what they are
+        about.
+        """
+        destined = self.classification.get(column or "")
+        sight = seen.get(id(source.relation.node))
+        if source.relation is not self.part.target or destined is None or sight is None:
+            return False
+        if action.event != "update" or action.conflict or source.column not in sight.decisions:
+            return False
+        if deciding(self.viewer.policy, self.relation, self.catalog) & names_set(action):
+            return False
+        viewer, read = self.viewer, sight.decisions[source.column]
+        level = self._destination(column).sensitivity
+        writing = decide(
+            viewer.policy, viewer.role, viewer.purpose, Use.WRITE, destined.table, destined.column, viewer.now
+        )
+        return (
+            read.outcome is Outcome.ALLOW
+            and level is not None
+            and level >= read.sensitivity
+            and writing.outcome is Outcome.ALLOW
+            and set(read.conditions) <= set(writing.conditions)
+        )

@@ -1,0 +1,99 @@
+"""Who may change the grounds of decisions: consent sources, account states, and which subject a row is about.
+
+Only a role that manages a kind of subject may; else whoever writes could grant itself what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from proxy.catalog.model import Access, Catalog, Relation
+from proxy.engine.classification import family
+from proxy.policy.model import Name, Policy
+
+
+@dataclass(slots=True)
+class Managed:
+    """What of one relation only managing roles write. ``rows``: the kinds for which any write of it counts.
+    ``columns``: those that only they change in rows that exist, each with its kinds.
+    """
+
+    rows: set[str] = field(default_factory=set)
+    columns: dict[str, set[str]] = field(default_factory=dict)
+
+
+def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
+    """By OID, children and partitions included."""
+    found = _Found(catalog)
+    for kind in policy.subjects.values():
+        found.column(kind.table, kind.key, kind.name)
+        if kind.account is not None:
+            found.column(kind.account.table, kind.account.column, kind.name)
+            if kind.account.table != kind.table:
+                found.rows(kind.account.table, kind.name)
+        if kind.consent is not None:
+            found.rows(kind.consent.table, kind.name)
+            for oid in _behind(catalog, kind.consent.table):
+                found.relations.setdefault(oid, Managed()).rows.add(kind.name)
+    for table in policy.tables.values():
+        link = table.subject
+        if link is not None and link.key is not None:
+            found.column(table.name, link.key, link.kind)
+        elif link is not None and link.via is not None:
+            found.column(table.name, link.via.column, link.kind)
+            found.column(link.via.table, link.via.key, link.kind)
+    return found.relations
+
+
+class _Found:
+    def __init__(self, catalog: Catalog) -> None:
+        self.relations: dict[int, Managed] = {}
+        self._catalog = catalog
+
+    def _of(self, name: Name) -> Iterable[Managed]:
+        relation = self._catalog.relation(name.schema, name.relation)
+        members = [] if relation is None else family(self._catalog, relation.oid)
+        return [self.relations.setdefault(member.oid, Managed()) for member in members]
+
+    def rows(self, table: Name, kind: str) -> None:
+        for one in self._of(table):
+            one.rows.add(kind)
+
+    def column(self, table: Name, name: str, kind: str) -> None:
+        for one in self._of(table):
+            one.columns.setdefault(name, set()).add(kind)
+
+
+def _behind(catalog: Catalog, name: Name) -> frozenset[int]:
+    """The tables that a consent source reads which is a view."""
+    relation = catalog.relation(name.schema, name.relation)
+    if relation is None or relation.kind != "v":
+        return frozenset()
+    reach = relation.reach.get(Access.SELECT)
+    behind = frozenset() if reach is None else reach.relations
+    return frozenset(oid for oid in behind if oid in catalog.relations and not catalog.relations[oid].builtin)
+
+
+def deciding(policy: Policy, relation: Relation, catalog: Catalog) -> frozenset[str]:
+    """Columns of a table on which the conditions of its rows may depend."""
+
+    def is_of(name: Name) -> bool:
+        named = catalog.relation(*name)
+        return named is not None and relation.oid in {member.oid for member in family(catalog, named.oid)}
+
+    names: set[str | None] = set()
+    for table in policy.tables.values():
+        if is_of(table.name):
+            link = table.subject
+            names |= {
+                None if table.retention is None else table.retention.start,
+                None if link is None else link.key,
+                None if link is None or link.via is None else link.via.column,
+            }
+    for kind in policy.subjects.values():
+        if kind.account is not None and is_of(kind.account.table):
+            names |= {kind.account.column, kind.account.subject}
+        if is_of(kind.table):
+            names.add(kind.key)
+    return frozenset(name for name in names if name)

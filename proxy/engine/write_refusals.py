@@ -1,0 +1,95 @@
+"""The words of refused writes: what may not be written, why, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.catalog.model import Relation
+from proxy.engine.refusals import PolicyRefused, hint
+from proxy.engine.session_state import SessionState
+from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.verdict import ColumnUse
+
+
+def writing_refused(uses: Iterable[ColumnUse], purpose: str | None, state: SessionState, *, always: bool) -> Refusal:
+    """Columns may not be written: in no row (``always``), or not in one of the rows that the statement wrote."""
+    uses = list(uses)
+    names = ", ".join(use.column for use in uses)
+    reasons = sorted({reason for use in uses for reason in use.reasons})
+    rules = sorted({use.rule for use in uses if use.rule is not None})
+    detail = [f"Columns: {names}.", f"Purpose: {purpose or 'none declared'}."]
+    if always:
+        detail.append(f"Because: {', '.join(reasons)}.")
+        way_out = "Declare a purpose that covers these columns, leave them out, or ask for the grant."
+    else:
+        detail.append(f"A row's subject does not meet: {', '.join(reasons)}.")
+        way_out = "Obtain the subject's consent to the purpose, or write under a purpose that the row's subject admits."
+    detail += [f"Rules: {', '.join(rules)}."] if rules else []
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        f"consentry: writing {names} is not allowed",
+        detail=" ".join(detail),
+        hint=hint(way_out, state.policy),
+    )
+
+
+def erasing_refused(use: ColumnUse, purpose: str | None, state: SessionState) -> PolicyRefused:
+    """NULL or a default over a value that the session does not see."""
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: {use.column} may not be emptied by a session that does not see it",
+            detail=f"Purpose: {purpose or 'none declared'}. What shows masked or as NULL would be destroyed.",
+            hint=hint(
+                "Write only the columns that have changed, or declare a purpose that may erase (erase: true).",
+                state.policy,
+            ),
+        ),
+        (use,),
+    )
+
+
+def conflict_refused(use: ColumnUse, purpose: str | None, state: SessionState) -> PolicyRefused:
+    """ON CONFLICT DO UPDATE of a column that the session sees masked."""
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: ON CONFLICT DO UPDATE of {use.column} is not allowed, which this session sees masked",
+            detail=f"Purpose: {purpose or 'none declared'}. Because: {', '.join(use.reasons)}.",
+            hint=hint("Write ON CONFLICT DO NOTHING, and UPDATE what is there by its key.", state.policy),
+        ),
+        (use,),
+    )
+
+
+def managing_refused(
+    relation: Relation, columns: tuple[str, ...], kinds: Iterable[str], state: SessionState
+) -> PolicyRefused:
+    """Consent, account states and subject keys, by a role that does not manage the kind of subject."""
+    full = f"{relation.schema}.{relation.name}"
+    what = ", ".join(f"{full}.{column}" for column in columns) or full
+    named = ", ".join(sorted(kinds))
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: {what} may only be written by a role that manages {named}",
+            detail="It decides what may be done with personal information: consent, an account's state, or whom a row"
+            " is about.",
+            hint=hint(
+                f"Leave it out, or name {named} in roles.{state.context.role}.manages of the policy.", state.policy
+            ),
+        )
+    )
+
+
+def explaining_refused(relation: Relation, state: SessionState) -> PolicyRefused:
+    """EXPLAIN of a write with row conditions: its plan shows them, and ANALYZE would run it."""
+    full = f"{relation.schema}.{relation.name}"
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: EXPLAIN of a change of the classified table {full} is not available",
+            detail="A plan would tell of values that this session may not see.",
+            hint=hint("Explain it on a direct connection.", state.policy),
+        )
+    )

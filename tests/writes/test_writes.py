@@ -1,0 +1,255 @@
+"""Who may write what: each case on a fresh database, every other one by the extended protocol."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import psycopg
+import pytest
+from psycopg.rows import tuple_row
+
+from tests.fix_postgres import Database
+from tests.writes.conftest import Connect
+
+
+class Case(NamedTuple):
+    """``role`` may be followed by a purpose: ``billing/names``. ``expect`` is the command tag, rows as text after it,
+    or an SQLSTATE with words of the error. ``then``: a query on the database itself, and its rows."""
+
+    role: str
+    sql: str
+    expect: str
+    then: tuple[str, str] | None = None
+
+
+PHONE_OF = "SELECT phone FROM subscribers WHERE id = "
+CASES = {
+    # --- INSERT
+    "a call of who consents": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 1, '139')", "INSERT 0 1"
+    ),
+    "several, one of who has withdrawn": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 1, '139'), (11, 3, '139')",
+        "42501 writing public.calls.callee is not allowed",
+        ("SELECT count(*) FROM calls", "8"),
+    ),
+    **{
+        f"a call of who {why}": Case(
+            "billing", f"INSERT INTO calls (id, subscriber_id, callee) VALUES (10, {who}, '139')", "42501 consent"
+        )
+        for who, why in {3: "has withdrawn", 4: "let it expire", 5: "saw an old notice", 8: "never consented"}.items()
+    },
+    "a call of a closed account": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 6, '139')", "42501 account"
+    ),
+    "a call of a frozen account": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 7, '139')", "42501 account"
+    ),
+    "a call of nobody": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, NULL, '139')", "42501 consent"
+    ),
+    "a call without personal information": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, seconds) VALUES (10, 3, 60)", "INSERT 0 1"
+    ),
+    "a call with a NULL": Case(
+        "billing", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 3, NULL)", "INSERT 0 1"
+    ),
+    "a call past its retention": Case(
+        "billing", "INSERT INTO calls VALUES (10, 1, '139', now() - interval '200 days', 1, NULL)", "42501 retention"
+    ),
+    "a line, through its invoice": Case("billing", "INSERT INTO lines VALUES (10, 1, 'Road', 1)", "INSERT 0 1"),
+    "a line of who has withdrawn": Case("billing", "INSERT INTO lines VALUES (10, 3, 'Road', 1)", "42501 consent"),
+    "sensitive, with express consent": Case(
+        "billing", "UPDATE subscribers SET id_number = 'x' WHERE id = 1", "UPDATE 1"
+    ),
+    "sensitive, without": Case(
+        "billing", "UPDATE subscribers SET id_number = 'x' WHERE id = 2", "42501 express consent"
+    ),
+    "into a partition": Case("billing", "INSERT INTO moves VALUES (10, 1, 'Road', 2025)", "INSERT 0 1"),
+    "into a partition by name": Case("billing", "INSERT INTO moves_new VALUES (10, 3, 'Road', 2025)", "42501 consent"),
+    "out of scope": Case(
+        "billing/names", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 1, '139')", "42501 out of scope"
+    ),
+    "without a purpose": Case(
+        "nobody", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 1, '139')", "42501 no purpose declared"
+    ),
+    "without a purpose and without personal information": Case(
+        "nobody", "INSERT INTO calls (id, subscriber_id, seconds) VALUES (10, 1, 1)", "INSERT 0 1"
+    ),
+    "by law": Case("clerk", "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 3, '139')", "INSERT 0 1"),
+    "what another has, without a purpose": Case(
+        "nobody", "INSERT INTO subscribers (id, phone) VALUES (10, '13800000001')", "42501 no purpose declared"
+    ),
+    # --- UPDATE
+    "a phone of who consents": Case(
+        "billing", "UPDATE subscribers SET phone = '139' WHERE id = 1", "UPDATE 1", (PHONE_OF + "1", "139")
+    ),
+    "a phone of who has withdrawn": Case(
+        "billing", "UPDATE subscribers SET phone = '139' WHERE id = 3", "42501 consent", (PHONE_OF + "3", "13800000003")
+    ),
+    "all at once": Case("billing", "UPDATE calls SET callee = '139'", "42501 consent"),
+    "what is not classified": Case("billing", "UPDATE subscribers SET plan = 'full'", "UPDATE 8"),
+    "what shows finds": Case("billing", "UPDATE subscribers SET plan = 'x' WHERE phone = '13800000001'", "UPDATE 1"),
+    "what does not show finds nothing": Case(
+        "billing", "UPDATE subscribers SET plan = 'x' WHERE phone = '13800000003'", "UPDATE 0"
+    ),
+    "a mask finds all that look alike": Case(
+        "billing", "UPDATE subscribers SET plan = 'x' WHERE phone = '138****0003'", "UPDATE 1"
+    ),
+    "by a join": Case(
+        "billing",
+        "UPDATE calls SET seconds = 0 FROM subscribers s WHERE s.id = calls.subscriber_id AND s.phone LIKE '1380%'",
+        "UPDATE 2",
+    ),
+    "by a subquery": Case(
+        "billing",
+        "UPDATE calls SET seconds = 0 WHERE subscriber_id IN (SELECT id FROM subscribers WHERE phone LIKE '1380%')",
+        "UPDATE 2",
+    ),
+    "masked over raw": Case("billing", "UPDATE subscribers SET phone = id_number", "42501 "),
+    "to itself, raw": Case(
+        "billing",
+        "UPDATE subscribers SET phone = phone || '9' WHERE id = 1",
+        "UPDATE 1",
+        (PHONE_OF + "1", "138000000019"),
+    ),
+    "to itself, masked": Case("billing", "UPDATE subscribers SET phone = phone WHERE id = 3", "42501 consent"),
+    "to itself, by who sees masks": Case(
+        "support", "UPDATE subscribers SET phone = phone WHERE id = 1", "42501 masked"
+    ),
+    "a new one by who sees masks": Case("support", "UPDATE subscribers SET phone = '139' WHERE id = 1", "UPDATE 1"),
+    "raw to where it is not classified": Case("clerk", "UPDATE subscribers SET plan = phone", "42501 not classified"),
+    "sensitive to less": Case("clerk", "UPDATE subscribers SET phone = id_number", "42501 less sensitive"),
+    "raw to as sensitive": Case("clerk", "UPDATE subscribers SET id_number = phone WHERE id = 1", "UPDATE 1"),
+    # --- NULL
+    "emptied by who sees it": Case("billing", "UPDATE subscribers SET phone = NULL WHERE id = 1", "UPDATE 1"),
+    "emptied by who does not": Case("billing", "UPDATE subscribers SET phone = NULL WHERE id = 3", "42501 "),
+    "emptied by who sees masks": Case("support", "UPDATE subscribers SET phone = NULL WHERE id = 1", "42501 emptied"),
+    "erased": Case(
+        "billing/cleaning", "UPDATE subscribers SET phone = NULL WHERE id = 3", "UPDATE 1", (PHONE_OF + "3", "None")
+    ),
+    "emptied by default": Case("billing", "UPDATE subscribers SET phone = DEFAULT WHERE id = 3", "42501 "),
+    # --- DELETE
+    "deleted": Case("nobody", "DELETE FROM calls WHERE id = 3", "DELETE 1"),
+    "deleted with all that belongs to them": Case("billing", "DELETE FROM subscribers WHERE id = 3", "DELETE 1"),
+    "deleted by what shows": Case("billing", "DELETE FROM calls WHERE callee LIKE '13900%'", "DELETE 2"),
+    "deleted by a join": Case(
+        "billing",
+        "DELETE FROM calls USING subscribers s WHERE s.id = subscriber_id AND s.phone = '13800000003'",
+        "DELETE 0",
+    ),
+    "emptied tables": Case("billing", "TRUNCATE calls", "TRUNCATE TABLE"),
+    # --- RETURNING
+    "what is returned is secured": Case(
+        "billing",
+        "UPDATE subscribers SET plan = 'x' WHERE id IN (2, 3) RETURNING id, phone, phone::text",
+        "UPDATE 2 2,13800000002,13800000002 3,138****0003,138****0003",
+    ),
+    "returned stars": Case(
+        "billing",
+        "DELETE FROM calls WHERE id = 3 RETURNING *, callee || '!' AS c",
+        "DELETE 1 3,3,139****0003,<now>,60,[masked],139****0003!",
+    ),
+    "returned by an insert": Case(
+        "billing", "INSERT INTO lines VALUES (10, 1, 'Road', 1) RETURNING lines.*", "INSERT 0 1 10,1,Road,1"
+    ),
+    # --- ON CONFLICT
+    "ON CONFLICT DO NOTHING": Case(
+        "billing", "INSERT INTO subscribers (id, phone) VALUES (1, '139') ON CONFLICT DO NOTHING", "INSERT 0 0"
+    ),
+    "ON CONFLICT DO UPDATE": Case(
+        "billing",
+        "INSERT INTO subscribers (id, phone) VALUES (1, '139') ON CONFLICT (id) DO UPDATE SET phone = excluded.phone",
+        "INSERT 0 1",
+        (PHONE_OF + "1", "139"),
+    ),
+    "ON CONFLICT DO UPDATE of who has withdrawn": Case(
+        "billing",
+        "INSERT INTO subscribers (id, phone) VALUES (3, '139') ON CONFLICT (id) DO UPDATE SET phone = excluded.phone",
+        "42501 ",
+    ),
+    "ON CONFLICT DO UPDATE of what shows masked": Case(
+        "support",
+        "INSERT INTO subscribers (id, phone) VALUES (1, '139') ON CONFLICT (id) DO UPDATE SET phone = excluded.phone",
+        "42501 ",
+    ),
+    "ON CONFLICT DO UPDATE with what was there": Case(
+        "support",
+        "INSERT INTO plans VALUES ('basic', 1) ON CONFLICT (code) DO UPDATE SET price = plans.price + 1",
+        "INSERT 0 1",
+    ),
+    # --- INSERT … SELECT
+    "raw into a table that is not classified": Case(
+        "clerk", "INSERT INTO plans SELECT phone, 1 FROM subscribers", "42501 not classified"
+    ),
+    "masked into a table that is not classified": Case(
+        "nobody",
+        "INSERT INTO plans SELECT phone, 1 FROM subscribers",
+        "INSERT 0 8",
+        ("SELECT code FROM plans ORDER BY code LIMIT 1", "138****0001"),
+    ),
+    "masked into a classified one": Case(
+        "nobody", "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, 1, phone FROM subscribers", "42501 "
+    ),
+    "what is not classified, from a classified table": Case(
+        "nobody", "INSERT INTO plans SELECT plan || id, id FROM subscribers", "INSERT 0 8"
+    ),
+    "from a classified table to another, by law": Case(
+        "clerk",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT id + 10, id, phone FROM subscribers",
+        "INSERT 0 8",
+    ),
+    # --- what decides
+    "consent": Case("billing", "INSERT INTO consents (subscriber_id, purpose) VALUES (3, 'billing')", "42501 manages"),
+    "consent taken": Case("billing", "DELETE FROM consents WHERE subscriber_id = 1", "42501 manages"),
+    "consent emptied": Case("billing", "TRUNCATE consents", "42501 manages"),
+    "consent by who manages": Case(
+        "signup", "INSERT INTO consents (subscriber_id, purpose) VALUES (3, 'billing')", "INSERT 0 1"
+    ),
+    "an account state": Case("billing", "UPDATE subscribers SET status = 'active' WHERE id = 6", "42501 manages"),
+    "an account state by who manages": Case(
+        "signup", "UPDATE subscribers SET status = 'active' WHERE id = 6", "UPDATE 1"
+    ),
+    "a subject key": Case("billing", "UPDATE calls SET subscriber_id = 1 WHERE id = 3", "42501 "),
+    "a link to a subject": Case("billing", "UPDATE lines SET invoice_id = 1 WHERE id = 3", "42501 "),
+    "a subject key of a parent": Case("billing", "UPDATE invoices SET subscriber_id = 1 WHERE id = 3", "42501 "),
+    "a subject's own key": Case("billing", "UPDATE subscribers SET id = 9 WHERE id = 8", "42501 "),
+    # --- one's own
+    "one's own": Case("myself", "UPDATE subscribers SET phone = '139' WHERE id = 3", "UPDATE 1"),
+    "another's": Case("myself", "UPDATE subscribers SET phone = '139' WHERE id = 1", "42501 self"),
+}
+
+
+def outcome(connection: psycopg.Connection[tuple[object, ...]], sql: str, *, extended: bool) -> str:
+    """The tag and the rows, or the SQLSTATE and the whole error."""
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        try:
+            if extended:
+                cursor.execute(sql.encode(), prepare=True)
+            else:
+                cursor.execute(sql.encode())
+        except psycopg.Error as error:
+            detail = error.diag.message_detail or ""
+            return f"{error.sqlstate} {error.diag.message_primary} {detail}"
+        rows = cursor.fetchall() if cursor.description is not None else []
+        shown = [",".join("<now>" if hasattr(cell, "year") else str(cell) for cell in row) for row in rows]
+        return " ".join([cursor.statusmessage or "", *shown])
+
+
+@pytest.mark.parametrize(("name", "extended"), [(name, bool(index % 2)) for index, name in enumerate(CASES)])
+def test_what_may_be_written(connect: Connect, direct: Database, name: str, *, extended: bool) -> None:
+    case = CASES[name]
+    role, _, purpose = case.role.partition("/")
+    settings = {"purpose": purpose} if purpose else {}
+    if role == "myself":
+        settings["subject"] = "subscriber:3"
+    found = outcome(connect(role, **settings), case.sql, extended=extended)
+    if case.expect[0].isdigit():
+        sqlstate, _, words = case.expect.partition(" ")
+        assert found.startswith(sqlstate + " consentry:") and words in found, found
+    else:
+        assert found == case.expect
+    if case.then is not None:
+        query, expected = case.then
+        assert "\n".join(",".join(map(str, row)) for row in direct.execute(query)) == expected
