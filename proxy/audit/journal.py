@@ -17,6 +17,7 @@ from proxy.audit.chain import Head, head_of, seal
 from proxy.audit.events import Fields
 from proxy.audit.shared import SharedSink
 from proxy.audit.sinks import FileSink, Sink, StreamSink, torn_reference
+from proxy.audit.tally import Tally
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
 from proxy.policy.in_force import Policies
@@ -51,6 +52,7 @@ class AuditJournal:
         self._second = (-1, "")
         self._chain = secrets.token_hex(6)
         self._ids = 0
+        self.tally = Tally()
         self._statements: dict[int, tuple[StatementVerdict, Policy, Fields]] = {}
         self._log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
             _Lines(self._write),
@@ -85,15 +87,21 @@ class AuditJournal:
         self._head = self._sealed
 
     def _record(self, event: str, *parts: Fields | str) -> None:
-        """Has the event written. Where other processes write too, all of it is one turn."""
-        if self._shared is None:
-            self._log.info(event, parts=parts)
-            return
-        with self._shared.turn():
-            torn, self._shared.torn = self._shared.torn, []
-            for one in torn:
-                self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(one)}),))
-            self._log.info(event, parts=parts)
+        """Has the event written, and counted. Where other processes write too, all of it is one turn."""
+        try:
+            if self._shared is None:
+                self._log.info(event, parts=parts)
+            else:
+                with self._shared.turn():
+                    torn, self._shared.torn = self._shared.torn, []
+                    for one in torn:
+                        self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(one)}),))
+                    self._log.info(event, parts=parts)
+        except BaseException:
+            self.tally.failed()
+            raise
+        self.tally.failing = False
+        self.tally.events[event] += 1
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -135,6 +143,11 @@ class AuditJournal:
     ) -> None:
         what = self._decided(statement, policy, refusal)
         self._record("statement", f'"event_id":"{event_id}"', _session(facts), what)
+        if refusal is None:
+            self.tally.verdicts[statement.kind] += 1
+        else:
+            self.tally.verdicts["reject"] += 1
+            self.tally.refusals[refusal.sqlstate] += 1
 
     def result(
         self,
@@ -146,10 +159,12 @@ class AuditJournal:
     ) -> None:
         what = events.result(rows, duration_ms, sqlstate)
         self._record("result", f'"event_id":"{event_id}"', _session(facts), what)
+        self.tally.result(rows, duration_ms / 1000, sqlstate)
 
     def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
         what = events.fields({"witness": witness, "found": list(found)})
         self._record("alarm", f'"event_id":{events.encode(event_id)}', _session(facts), what)
+        self.tally.alarms[witness] += 1
 
     def _decided(self, statement: StatementVerdict, policy: Policy, refusal: Refusal | None) -> Fields:
         """The statement's fields, encoded once for each verdict that the engine hands out again and again."""

@@ -110,6 +110,10 @@ class Catalogs:
         """What one session sees of a database in use, to be read on its own connection."""
         return OwnCatalog(self._readers[database].fork, lambda: self.current(database))
 
+    def ages(self) -> dict[str, float]:
+        """Seconds since the catalog of each database in use was last confirmed."""
+        return {name: reader.age for name, reader in self._readers.items() if reader.followed and reader.catalog}
+
     async def close(self) -> None:
         """Ends all refreshing and closes the connections."""
         self._closed = True

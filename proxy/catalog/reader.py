@@ -55,6 +55,11 @@ class Reader:
         """There is a catalog, and it was confirmed not longer ago than that."""
         return self.catalog is not None and time.monotonic() - self._confirmed <= seconds
 
+    @property
+    def age(self) -> float:
+        """Seconds since the catalog was last confirmed."""
+        return time.monotonic() - self._confirmed
+
     async def refresh(self) -> Catalog:
         """Asks whether anything changed since this call, and reads what did. Raises one of ``FAILURES``."""
         asked = time.monotonic()

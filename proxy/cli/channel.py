@@ -52,6 +52,11 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """To a worker: send a :class:`proxy.cli.report.Report`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """To a worker: stop accepting, let statements finish, end. At once with ``hurry``."""
 

@@ -63,6 +63,7 @@ class Configuration:
     policy: Path | None
     policies: Mapping[str, Path] = field(default_factory=dict)
     watch: bool = False
+    admin: Address | None = None
     workers: int = 1
     audit: str
     audit_key: bytes | None
@@ -166,6 +167,7 @@ class _Reading:
             policy=None if everywhere is None else self.path("policy", everywhere),
             policies={database: self.path("policies", path) for database, path in own.items()},
             watch=values.watch,
+            admin=values.admin,
             workers=values.workers,
             audit=sink if sink == "-" else str(self.path("audit", sink)),
             audit_key=audit_key,

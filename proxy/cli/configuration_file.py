@@ -110,7 +110,7 @@ class ConfigurationFile(Form):
     """Whether the upstream's plan of each new statement is checked."""
     hash_key: Text | None = None
     """A file with the key that pseudonyms are made with."""
-    admin: Unavailable = None
+    admin: Annotated[Address | None, _from_text(read_listen)] = None
     """Where metrics and health are served."""
     tls: Unavailable = None
     """TLS to clients and to the upstream."""

@@ -11,11 +11,17 @@ import uvloop
 from proxy.audit import AuditJournal, Damaged, open_journal
 from proxy.cli import Code
 from proxy.cli.address import written
+from proxy.cli.administration import Administration
 from proxy.cli.configuration import Configuration
 from proxy.cli.policy_files import PolicyFiles, Reloads
+from proxy.cli.report import Report
 from proxy.cli.service import Service, hash_key
 from proxy.policy.in_force import Policies
 from proxy.server import Address
+
+
+class CouldNotListen(Exception):
+    """Says on which address, and why."""
 
 
 def run(configuration: Configuration, files: PolicyFiles, policies: Policies) -> Code:
@@ -27,6 +33,8 @@ def run(configuration: Configuration, files: PolicyFiles, policies: Policies) ->
         return could_not_run(audit_failure(configuration, error))
     try:
         uvloop.run(_serve(configuration, files, policies, journal))
+    except CouldNotListen as error:
+        return could_not_run(str(error))
     except OSError as error:
         return could_not_run(listen_failure(configuration, error))
     try:
@@ -49,6 +57,15 @@ async def _serve(configuration: Configuration, files: PolicyFiles, policies: Pol
     loop.add_signal_handler(signal.SIGTERM, end)
     loop.add_signal_handler(signal.SIGINT, end)
     loop.add_signal_handler(signal.SIGHUP, reloads.request)
+
+    async def reports() -> list[Report]:
+        return [service.report()]
+
+    administration = Administration(configuration, reports)
+    try:
+        await administration.start()
+    except OSError as error:
+        raise CouldNotListen(admin_failure(configuration, error)) from error
     reloading = asyncio.create_task(reloads.run())
     try:
         say_ready(await service.start())
@@ -56,6 +73,7 @@ async def _serve(configuration: Configuration, files: PolicyFiles, policies: Pol
         await service.drain()
     finally:
         reloading.cancel()
+        await administration.close()
         await service.close()
 
 
@@ -76,6 +94,12 @@ def audit_failure(configuration: Configuration, error: OSError | Damaged) -> str
 def listen_failure(configuration: Configuration, error: OSError) -> str:
     """Why nobody can connect."""
     return f"{written(configuration.listen)}: {error.strerror or error}"
+
+
+def admin_failure(configuration: Configuration, error: OSError) -> str:
+    """Why nobody can look."""
+    where = "" if configuration.admin is None else written(configuration.admin)
+    return f"{where}: {error.strerror or error}"
 
 
 def could_not_run(message: str) -> Code:

@@ -23,7 +23,7 @@ def serve(
     upstream: Annotated[str | None, _option("upstream", "The PostgreSQL server: postgresql://HOST:PORT.")] = None,
     policy: Annotated[str | None, _option("policy", "The policy file.")] = None,
     audit: Annotated[str | None, _option("audit", "The file of the audit; - is standard output.")] = None,
-    admin: Annotated[str | None, _option("admin", "Not available in this version.")] = None,
+    admin: Annotated[str | None, _option("admin", "Where metrics, health and a console are: HOST:PORT.")] = None,
     mode: Annotated[str | None, _option("mode", "enforce.")] = None,
     workers: Annotated[int | None, _option("workers", "How many processes serve.")] = None,
     watch: Annotated[

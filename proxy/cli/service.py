@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from proxy.catalog.catalogs import Catalogs
 from proxy.cli.address import Upstream
 from proxy.cli.checked_catalogs import CheckedCatalogs
 from proxy.cli.configuration import Configuration
+from proxy.cli.report import Report, cpu_seconds, policies_seen, resident_bytes
 from proxy.engine import ConsentEngine
 from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
@@ -32,6 +34,7 @@ class PoliciesInForce:
 
     def __init__(self, policies: Policies, journal: AuditJournal) -> None:
         self.policies = policies
+        self.since = time.time()
         self._journal = journal
 
     def of(self, database: str) -> Policy | None:
@@ -45,6 +48,7 @@ class PoliciesInForce:
             _log.error("the audit cannot be written; the policy before stays in force", error=str(error))
             return
         self.policies = policies
+        self.since = time.time()
 
 
 class Service:
@@ -77,12 +81,30 @@ class Service:
             listener=listener,
         )
         self._suspending: asyncio.Task[None] | None = None
+        self._journal = journal
+        self._started = time.time()
 
     async def start(self) -> Address:
         """Accepts connections from now on, and says where. Raises OSError."""
         await self._server.start()
         self._suspending = asyncio.create_task(self._follow_suspensions())
         return self._server.addresses[0]
+
+    def report(self, worker: int = 0) -> Report:
+        """This process as it is now."""
+        return Report(
+            worker=worker,
+            started=self._started,
+            accepting=self._server.accepting,
+            served=self._server.served,
+            sessions=self._server.sessions(),
+            policies=policies_seen(self.policies.policies),
+            since=self.policies.since,
+            catalogs=self._catalogs.ages(),
+            tally=self._journal.tally,
+            cpu_seconds=cpu_seconds(),
+            resident_bytes=resident_bytes(),
+        )
 
     def hurry(self) -> None:
         """Drain without waiting for statements."""

@@ -23,10 +23,12 @@ import structlog
 import proxy
 from proxy.audit import TURN_BYTES, Damaged, FileSink, StreamSink, check_last_line
 from proxy.cli import Code
-from proxy.cli.channel import Channel, Charge, Drain, Ready, Reload
+from proxy.cli.administration import Administration
+from proxy.cli.channel import Ask, Channel, Charge, Drain, Ready, Reload
 from proxy.cli.configuration import Configuration
 from proxy.cli.policy_files import PolicyFiles, Reloads
-from proxy.cli.process import audit_failure, could_not_run, listen_failure, say_ready
+from proxy.cli.process import admin_failure, audit_failure, could_not_run, listen_failure, say_ready
+from proxy.cli.report import Report
 from proxy.cli.service import hash_key, server_options
 from proxy.policy.in_force import Policies
 from proxy.server import Headcount
@@ -36,6 +38,7 @@ from proxy.server.listening import Reservation, reserve
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 """Seconds before a worker that died is started again: doubled each time, until one lives for LONGEST_PAUSE."""
+REPORT_SECONDS: Final = 2.0
 _MARGIN_SECONDS: Final = 10.0
 """How long after the grace period a worker may take to end before it is killed."""
 
@@ -69,6 +72,8 @@ def run(configuration: Configuration, files: PolicyFiles, policies: Policies) ->
             asyncio.run(supervisor.supervise(files))
         except WorkerFailed:
             return Code.COULD_NOT_RUN
+        except OSError as error:
+            return could_not_run(admin_failure(configuration, error))
     return Code.FINE
 
 
@@ -92,6 +97,8 @@ class Supervisor:
         self._workers: dict[int, Channel] = {}
         self._ready = [asyncio.Event() for _ in range(configuration.workers)]
         self._ending = asyncio.Event()
+        self._restarts = 0
+        self._asked: dict[int, asyncio.Future[Report]] = {}
         self._hurry = False
 
     async def supervise(self, files: PolicyFiles) -> None:
@@ -101,6 +108,8 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGTERM, self._end)
         loop.add_signal_handler(signal.SIGINT, self._end)
         loop.add_signal_handler(signal.SIGHUP, reloads.request)
+        administration = Administration(self._configuration, self.reports, lambda: self._restarts)
+        await administration.start()
         reloading = asyncio.create_task(reloads.run())
         keeping = [asyncio.create_task(self._keep(number)) for number in range(self._configuration.workers)]
         announcing = asyncio.create_task(self._announce())
@@ -113,6 +122,19 @@ class Supervisor:
         finally:
             announcing.cancel()
             reloading.cancel()
+            await administration.close()
+
+    async def reports(self) -> list[Report]:
+        """What the workers say of themselves. One that does not answer in time is left out."""
+        loop = asyncio.get_running_loop()
+        for number, channel in self._workers.items():
+            if number not in self._asked:
+                self._asked[number] = loop.create_future()
+                channel.send(Ask())
+        asked = list(self._asked.values())
+        if asked:
+            await asyncio.wait(asked, timeout=REPORT_SECONDS)
+        return sorted((one.result() for one in asked if one.done()), key=lambda report: report.worker)
 
     async def _announce(self) -> None:
         for ready in self._ready:
@@ -144,6 +166,7 @@ class Supervisor:
                 raise WorkerFailed
             if loop.time() - began > LONGEST_PAUSE or code == Code.FINE:
                 pause = FIRST_PAUSE
+            self._restarts += 1
             _log.error("a worker ended and is started again", worker=number, code=code, seconds=pause)
             try:
                 async with asyncio.timeout(pause):
@@ -176,6 +199,7 @@ class Supervisor:
             return await process.wait()
         finally:
             listening.cancel()
+            self._asked.pop(number, None)
             killing.cancel()
             del self._workers[number]
             channel.close()
@@ -202,6 +226,10 @@ class Supervisor:
         while (message := await channel.receive()) is not None:
             if isinstance(message, Ready):
                 self._ready[number].set()
+            elif isinstance(message, Report):
+                asked = self._asked.pop(number, None)
+                if asked is not None and not asked.done():
+                    asked.set_result(message)
 
     async def _kill_late(self, process: asyncio.subprocess.Process) -> None:
         await self._ending.wait()

@@ -18,7 +18,7 @@ import uvloop
 
 from proxy.audit import AuditJournal, Damaged, SharedSink, Turns, join_journal
 from proxy.cli import Code
-from proxy.cli.channel import Channel, Charge, Drain, Ready, Reload
+from proxy.cli.channel import Ask, Channel, Charge, Drain, Ready, Reload
 from proxy.cli.logs import log_to_stderr
 from proxy.cli.process import audit_failure, could_not_run, listen_failure
 from proxy.cli.service import Service, hash_key
@@ -54,7 +54,7 @@ async def _work(end: socket.socket) -> Code:
         listener=None if charge.listener is None else socket.socket(fileno=charge.listener),
     )
     try:
-        await _serve(service, channel)
+        await _serve(service, channel, charge.number)
     except OSError as error:
         return could_not_run(listen_failure(configuration, error))
     finally:
@@ -83,11 +83,11 @@ def _is_file(descriptor: int) -> bool:
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
-async def _serve(service: Service, channel: Channel) -> None:
+async def _serve(service: Service, channel: Channel, number: int) -> None:
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     channel.send(Ready(await service.start()))
-    obeying = asyncio.create_task(_obey(service, channel, ending))
+    obeying = asyncio.create_task(_obey(service, channel, ending, number))
     try:
         await ending.wait()
         await service.drain()
@@ -95,11 +95,13 @@ async def _serve(service: Service, channel: Channel) -> None:
         obeying.cancel()
 
 
-async def _obey(service: Service, channel: Channel, ending: asyncio.Event) -> None:
+async def _obey(service: Service, channel: Channel, ending: asyncio.Event, number: int) -> None:
     while True:
         match await channel.receive():
             case Reload(policies):
                 service.policies.put(policies)
+            case Ask():
+                channel.send(service.report(number))
             case Drain(hurry):
                 if hurry:
                     service.hurry()

@@ -12,6 +12,7 @@ from proxy.server.certificates import ALPN
 from proxy.server.connect import connect, keep_alive
 from proxy.server.options import ServerOptions
 from proxy.server.plans import Plans
+from proxy.server.seen import Served, SessionSeen
 from proxy.server.tls import TlsTransport
 from proxy.session import (
     Answer,
@@ -150,6 +151,7 @@ class Link:
         opened: Callable[[Link], bool],
         closed: Callable[[Link], None],
         plans: Plans | None = None,
+        served: Served | None = None,
     ) -> None:
         self.client = _Client(self)
         self.session: Session
@@ -160,13 +162,14 @@ class Link:
         self._closed = closed
         self._plans = plans
         self._own: OwnCatalog | None = None
+        self._served = served or Served()
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deadline: asyncio.TimerHandle | None = None
         self._idleness: asyncio.TimerHandle | None = None
         self.clock = asyncio.get_running_loop().time
-        self.active_at = self.clock()
+        self.began_at = self.active_at = self.clock()
         """When bytes last came from either side."""
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
@@ -205,6 +208,20 @@ class Link:
             self.client.read(not (self._upstream.full or session.backlogged))
         else:
             self.client.read(not session.backlogged)
+
+    def seen(self) -> SessionSeen:
+        """The session as it is now."""
+        facts, now = self.session.facts, self.clock()
+        return SessionSeen(
+            facts.session,
+            facts.client,
+            facts.role,
+            facts.database,
+            facts.application,
+            self.session.state,
+            now - self.began_at,
+            now - self.active_at,
+        )
 
     def client_closed(self) -> None:
         """The client's connection is gone for good: nobody waits for the upstream any more."""
@@ -248,8 +265,10 @@ class Link:
             case CheckPlan():
                 self._start(self._check_plan(command))
             case Cancel(packet):
+                self._served.cancels += 1
                 self._start(self._cancel(packet))
             case Fault(error):
+                self._served.faults += 1
                 _log.error("fault in a session: %s", error, exc_info=error)
             case Close():
                 self._close_upstream()
@@ -274,6 +293,7 @@ class Link:
                 options = self._options
                 _, self._upstream = await connect(lambda: _Upstream(self), options.upstream, options.tls)
         except (OSError, TimeoutError) as error:
+            self._served.upstream_failures += 1
             _log.warning("cannot connect to the upstream: %s", error)
             self.session.upstream_lost("cannot connect to the upstream")
         else:

@@ -15,6 +15,7 @@ from proxy.server.headcount import Headcount
 from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
 from proxy.server.plans import Plans
+from proxy.server.seen import Served, SessionSeen
 from proxy.session import CatalogSource, PolicyHolder, Session, Surroundings
 from proxy.verdict import Engine
 
@@ -61,6 +62,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._links: set[Link] = set()
         self._all_closed = asyncio.Event()
+        self.served = Served()
         self._draining = False
         self._hurry = asyncio.Event()
         self._listener = listener
@@ -84,6 +86,15 @@ class Server:
     def connections(self) -> int:
         """Links that have not come to their end."""
         return len(self._links)
+
+    @property
+    def accepting(self) -> bool:
+        """New clients are served."""
+        return bool(self._listeners) and not self._draining
+
+    def sessions(self) -> tuple[SessionSeen, ...]:
+        """Those that there are, oldest first."""
+        return tuple(sorted((link.seen() for link in self._links), key=lambda seen: -seen.since))
 
     async def start(self) -> None:
         """Accepts connections from now on. Raises OSError where it cannot listen."""
@@ -148,7 +159,9 @@ class Server:
                 Path(address.path).unlink(missing_ok=True)
 
     def _accept(self) -> asyncio.Protocol:
-        return Link(self._options, self._catalogs, self._new_session, self._opened, self._closed, self._plans).client
+        return Link(
+            self._options, self._catalogs, self._new_session, self._opened, self._closed, self._plans, self.served
+        ).client
 
     def _new_session(self, client: str) -> Session:
         facts = SessionFacts(session=secrets.token_hex(8), client=client)
@@ -156,9 +169,13 @@ class Server:
 
     def _opened(self, link: Link) -> bool:
         self._links.add(link)
+        self.served.connections += 1
         if self._draining:
             link.session.drain()
-        return self._headcount.connect()
+        if self._headcount.connect():
+            return True
+        self.served.turned_away += 1
+        return False
 
     def _closed(self, link: Link) -> None:
         self._links.discard(link)

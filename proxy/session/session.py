@@ -90,6 +90,24 @@ class Session:
         return self._requests is not None
 
     @property
+    def facts(self) -> SessionFacts:
+        """Who the session is, as far as is known."""
+        return self._events.facts
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``active``, ``idle``, ``idle in transaction`` or ``ending``, as pg_stat_activity has it."""
+        dialogue = self._dialogue
+        if self.ended:
+            return "ending"
+        if dialogue is None:
+            return "starting"
+        if self.idle:
+            return "idle"
+        busy = dialogue.replies or dialogue.awaiting_catalog or (self._requests is not None and self._requests.waiting)
+        return "active" if busy else "idle in transaction"
+
+    @property
     def backlogged(self) -> bool:
         """Read no more of the client for now."""
         return self._client.pending > MAX_BACKLOG and not self._client.incomplete

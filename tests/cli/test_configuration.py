@@ -68,6 +68,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         mode: enforce
         policies: {crm: crm.yaml}
         watch: true
+        admin: 127.0.0.1:9100
         workers: 4
         audit: {sinks: [log/audit.jsonl], key: audit.key}
         limits:
@@ -83,6 +84,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         policy=Path("/etc/policy.yaml"),
         policies={"crm": tmp_path / "crm.yaml"},
         watch=True,
+        admin=Address("127.0.0.1", 9100),
         workers=4,
         audit=str(tmp_path / "log" / "audit.jsonl"),
         audit_key=b"another sixteen ones",
@@ -160,7 +162,6 @@ def test_a_mistake_has_its_place(tmp_path: Path, what: str) -> None:
 
 UNAVAILABLE = {
     "tls: {client: {}}": "tls",
-    "admin: a:1": "admin",
     "auth: password": "auth",
     "mode: observe": "mode",
     "audit: {durability: strict}": "audit.durability",
@@ -178,7 +179,7 @@ def test_what_does_nothing_yet_is_an_error_that_names_it(tmp_path: Path, text: s
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
-    text = "lisen: x\nmode: maybe\nadmin: a:1\naudit: {sink: x}\n"
+    text = "lisen: x\nmode: maybe\ntls: {}\naudit: {sink: x}\n"
     codes = [line.split(": ")[2] for line in mistakes(tmp_path, text, {"listen": "x"})]
     assert codes.count("missing-key") == 2
     assert {"unknown-key", "bad-value", "unavailable"} < set(codes)
@@ -191,7 +192,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         ({}, {"CONSENTRY_LISTEN": "x"}, "CONSENTRY_LISTEN:1:1: error: bad-value: listen: an address"),
         ({}, {"CONSENTRY_WORKERS": "x"}, "CONSENTRY_WORKERS:1:1: error: wrong-type: workers takes a whole number"),
         ({"workers": 0}, {}, "--workers:1:1: error: bad-value: workers: must be at least 1"),
-        ({"admin": "a:1"}, {}, "--admin:1:1: error: unavailable: admin"),
+        ({"admin": "a"}, {}, "--admin:1:1: error: bad-value: admin"),
         ({"audit": ""}, {}, "--audit:1:1: error: bad-value: audit.sinks: may not be empty"),
         ({}, {"CONSENTRY_HASH_KEY": "short"}, "CONSENTRY_HASH_KEY:1:1: error: bad-value: a key of less than 16 bytes"),
     ],

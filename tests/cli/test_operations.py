@@ -10,16 +10,21 @@ from typing import Any
 
 import pytest
 import typer.main
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from proxy.audit import chain
 from proxy.audit.journal import AuditJournal
-from proxy.cli import COMMANDS, Code, application, configuration
+from proxy.audit.tally import Tally
+from proxy.cli import COMMANDS, Code, application, configuration, metrics
+from proxy.cli.administration import PAGES
 from proxy.cli.configuration_file import ConfigurationFile
+from proxy.cli.report import Report
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
 from proxy.policy.in_force import Policies
 from proxy.policy.model import Contact, Policy
+from proxy.server import Served
 from proxy.verdict import ColumnUse, StatementVerdict
 
 ROOT = Path(__file__).parent.parent.parent
@@ -117,3 +122,32 @@ def test_events_and_their_fields() -> None:
     assert len({event["event"] for event in events}) == len(methods) + 1, "an event is not written here"
     documented({event["event"] for event in events})
     documented({name for event in events for name in names(event)})
+
+
+def test_metrics() -> None:
+    rows = re.findall(r"^\| `(consentry_\w+)` \| (\w+) \|([^|]*)\|", TEXT, re.MULTILINE)
+    written_down = {
+        name.removesuffix("_total"): (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows
+    }
+    report = Report(
+        worker=0,
+        started=0.0,
+        accepting=True,
+        served=Served(),
+        sessions=(),
+        policies=(),
+        since=0.0,
+        catalogs={},
+        tally=Tally(),
+    )
+    families = list(text_string_to_metric_families(metrics.exposition([report], 0)))
+    told = {name: ("counter", set(labels)) for name, (_, labels, _) in metrics.COUNTERS.items()}
+    told |= {name: ("gauge", set(labels)) for name, (_, labels, _) in metrics.GAUGES.items()}
+    told |= {metrics.DURATION: ("histogram", set()), metrics.WORKERS_UP: ("gauge", set())}
+    told |= {metrics.RESTARTS: ("counter", set())}
+    assert written_down == told
+    assert {(family.name, family.type) for family in families} == {(name, kind) for name, (kind, _) in told.items()}
+
+
+def test_pages() -> None:
+    assert set(re.findall(r"^\| `(/\w*)` \|", TEXT, re.MULTILINE)) == set(PAGES)
