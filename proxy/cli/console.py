@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
@@ -20,83 +20,76 @@ _STYLE: Final = (
 
 def page(reports: Sequence[Report], workers: int, unready: str | None) -> str:
     """The page. ``unready`` says why no new client should come; ``workers`` how many there should be."""
-    sessions = [(report.worker, session) for report in reports for session in report.sessions]
-    sessions.sort(key=lambda found: -found[1].since)
+    clients = sum(len(report.sessions) for report in reports)
+    looked = _time(max((report.read_at for report in reports), default=0))
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>consentry</title><style>{_STYLE}</style>",
-        "<h1>consentry</h1>",
-        f"<p{' class=bad' if unready else ''}>{escape(unready or 'ready')}; {len(reports)} of {workers} workers, ",
-        f"{len(sessions)} clients, {_time(max((report.read_at for report in reports), default=0))}</p>",
-        "<h2>Workers</h2>",
-        _table(
-            ("worker", "since", "accepts", "clients", "memory", "pass", "allow", "mask", "reject", "alarms", "faults"),
-            (_worker(report) for report in reports),
-        ),
-        "<h2>Audit</h2>",
-        _table(
-            ("worker", "state", "events", "not written"),
-            (
-                (
-                    report.worker,
-                    "failing" if report.tally.failing else "written",
-                    sum(report.tally.events.values()),
-                    report.tally.failures,
-                )
-                for report in reports
-            ),
-        ),
-        "<h2>Policies in force</h2>",
-        _table(
-            ("worker", "database", "policy", "digest", "mode", "since"),
-            (
-                (report.worker, seen.database, seen.name, seen.digest, report.mode, _time(report.since))
-                for report in reports
-                for seen in report.policies
-            ),
-        ),
-        "<h2>Catalogs</h2>",
-        _table(
-            ("worker", "database", "confirmed"),
-            (
-                (report.worker, database, f"{age:.1f} s ago")
-                for report in reports
-                for database, age in sorted(report.catalogs.items())
-            ),
-        ),
-        "<h2>Clients</h2>",
-        _table(
-            ("worker", "session", "client", "role", "database", "application", "state", "connected", "quiet"),
-            (
-                (
-                    worker,
-                    seen.session,
-                    seen.client,
-                    seen.role,
-                    seen.database,
-                    seen.application,
-                    seen.state,
-                    f"{seen.since:.0f} s",
-                    f"{seen.quiet:.0f} s",
-                )
-                for worker, seen in sessions[:MAX_SESSIONS]
-            ),
-        ),
+        f"<h1>consentry</h1><p{' class=bad' if unready else ''}>{escape(unready or 'ready')}; ",
+        f"{len(reports)} of {workers} workers, {clients} clients, {looked}</p>",
+        *(f"<h2>{escape(title)}</h2>{_table(names, rows(reports))}" for title, names, rows in _TABLES),
     ]
     return "".join(parts)
 
 
-def _worker(report: Report) -> tuple[object, ...]:
-    verdicts = report.tally.verdicts
-    return (
-        report.worker,
-        _time(report.started),
-        "yes" if report.accepting else "no",
-        len(report.sessions),
-        f"{report.resident_bytes >> 20} MB",
-        *(verdicts[kind] for kind in ("pass", "allow", "mask", "reject")),
-        sum(report.tally.alarms.values()),
-        report.served.faults,
-    )
+Rows = Iterator[tuple[object, ...]]
+
+
+def _workers(reports: Sequence[Report]) -> Rows:
+    for report in reports:
+        verdicts = report.tally.verdicts
+        yield (
+            report.worker,
+            _time(report.started),
+            "yes" if report.accepting else "no",
+            len(report.sessions),
+            f"{report.resident_bytes >> 20} MB",
+            *(verdicts[kind] for kind in ("pass", "allow", "mask", "reject")),
+            sum(report.tally.alarms.values()),
+            report.served.faults,
+        )
+
+
+def _audit(reports: Sequence[Report]) -> Rows:
+    for report in reports:
+        tally = report.tally
+        yield report.worker, "failing" if tally.failing else "written", sum(tally.events.values()), tally.failures
+
+
+def _policies(reports: Sequence[Report]) -> Rows:
+    for report in reports:
+        for seen in report.policies:
+            yield report.worker, seen.database, seen.name, seen.digest, report.mode, _time(report.since)
+
+
+def _catalogs(reports: Sequence[Report]) -> Rows:
+    for report in reports:
+        for database, age in sorted(report.catalogs.items()):
+            yield report.worker, database, f"{age:.1f} s ago"
+
+
+def _clients(reports: Sequence[Report]) -> Rows:
+    found = [(report.worker, seen) for report in reports for seen in report.sessions]
+    found.sort(key=lambda one: -one[1].since)
+    for worker, seen in found[:MAX_SESSIONS]:
+        names = seen.session, seen.client, seen.role, seen.database, seen.application
+        yield worker, *names, seen.state, f"{seen.since:.0f} s", f"{seen.quiet:.0f} s"
+
+
+_TABLES: Final[tuple[tuple[str, tuple[str, ...], Callable[[Sequence[Report]], Rows]], ...]] = (
+    (
+        "Workers",
+        ("worker", "since", "accepts", "clients", "memory", "pass", "allow", "mask", "reject", "alarms", "faults"),
+        _workers,
+    ),
+    ("Audit", ("worker", "state", "events", "not written"), _audit),
+    ("Policies in force", ("worker", "database", "policy", "digest", "mode", "since"), _policies),
+    ("Catalogs", ("worker", "database", "confirmed"), _catalogs),
+    (
+        "Clients",
+        ("worker", "session", "client", "role", "database", "application", "state", "connected", "quiet"),
+        _clients,
+    ),
+)
 
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
