@@ -305,7 +305,7 @@ class Answers:
 
     @staticmethod
     def _shown(fields: Fields, head: Reply) -> bytes | None:
-        if head.hidden:
+        if head.own:
             return backend.error_response(errors.of_hidden(fields))
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
             return backend.error_response(errors.as_shown(fields, head.verdict, head.before))
@@ -313,7 +313,7 @@ class Answers:
 
     def _notice(self, whole: bytes) -> bytes | None:
         head = self._dialogue.replies.head
-        if head is None or head.hidden:
+        if head is None or head.own:
             return None if head is None else b""
         if head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
             return None

@@ -56,6 +56,11 @@ class Reply:
         statements = self.verdict.statements if self.verdict is not None and runs else ()
         self.copies = sum(statement.takes_copy for statement in statements[self.completed : self.until])
 
+    @property
+    def own(self) -> bool:
+        """The message is no form of one of the client's: nothing that it brings about is the client's."""
+        return self.hidden and self.variant is None
+
 
 class Replies:
     """The queue. After an error upstream skips to the next Sync, so entries up to it are dropped.

@@ -369,6 +369,8 @@ class Requests:
             if isinstance(statement, Unsettled):
                 return False
             if statement is not None:
+                if statement.withheld and dialogue.replies.barriers:
+                    return False  # its private name may be about to go, by DISCARD ALL
                 reply.verdict = statement.verdict
                 before, private = self._binding.describe(statement)
                 for message, hidden in before:

@@ -44,6 +44,15 @@ CONVERSATIONS = {
     + describe(PORTAL, b"p")
     + execute(b"p")
     + SYNC_MESSAGE,
+    "in a transaction that failed": prepare("", "SELECT 1")
+    + SYNC_MESSAGE
+    + simple("BEGIN; SELECT 1/0")
+    + prepare("", DIRECT)
+    + SYNC_MESSAGE
+    + prepare("s", DIRECT)
+    + SYNC_MESSAGE
+    + simple("ROLLBACK")
+    + run(""),
     "DISCARD ALL": prepare("s", GUARDED) + SYNC_MESSAGE + simple("DISCARD ALL") + describe(STATEMENT, b"s"),
     "DISCARD ALL and the unnamed one": prepare("", GUARDED)
     + SYNC_MESSAGE
