@@ -22,6 +22,7 @@ from proxy.session import (
     ClientEncryption,
     Close,
     Command,
+    ConfirmCatalog,
     Connect,
     Fault,
     LoadCatalog,
@@ -204,7 +205,7 @@ class Link:
             for command in commands:
                 self._carry_out(command)
         if self._upstream is not None:
-            self._upstream.read(not self.client.full)
+            self._upstream.read(not (self.client.full or session.holding))
             self.client.read(not (self._upstream.full or session.backlogged))
         else:
             self.client.read(not session.backlogged)
@@ -262,6 +263,8 @@ class Link:
                 self._start(self._load(command))
             case ReadOwnCatalog():
                 self._start(self._read_own(command))
+            case ConfirmCatalog(database):
+                self._start(self._confirm(database))
             case CheckPlan():
                 self._start(self._check_plan(command))
             case Cancel(packet):
@@ -342,6 +345,16 @@ class Link:
         if answer.error:
             raise ConnectionError(answer.error)
         return answer.columns, answer.rows
+
+    async def _confirm(self, database: str) -> None:
+        try:
+            await self._catalogs.reload(database)
+        except Exception:
+            _log.exception("the catalog of database %s cannot be read", database)
+            self.session.catalog_confirmed(read=False)
+        else:
+            self.session.catalog_confirmed(read=True)
+        self.flush()
 
     async def _check_plan(self, command: CheckPlan) -> None:
         found = () if self._plans is None else await self._plans.check(command)

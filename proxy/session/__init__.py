@@ -7,6 +7,8 @@
 ``binding``        Bind and Execute, where prepared statements are decided
 ``cursors``        whether a cursor or portal may go on, and what FETCH shows
 ``answers``        what each upstream message is the answer to, and what the client sees of it
+``doubts``         whether what the upstream answers late is the answer to what was decided
+``migrations``     changes of the schema that sessions are about to commit
 ``replies``        the queue of answers that are expected
 ``dialogue``       the state that requests and answers share
 ``names``          what statement and portal names stand for while changes are in flight
@@ -31,6 +33,7 @@ from proxy.session.outbox import (
     CheckPlan,
     Close,
     Command,
+    ConfirmCatalog,
     Connect,
     Fault,
     LoadCatalog,
@@ -48,6 +51,7 @@ __all__ = [
     "ClientEncryption",
     "Close",
     "Command",
+    "ConfirmCatalog",
     "Connect",
     "Fault",
     "LoadCatalog",

@@ -260,11 +260,13 @@ class Answers:
         transaction = dialogue.transaction
         if status == backend.IDLE and not (transaction.in_block or transaction.dirty or transaction.failed):
             dialogue.close_portals()
-            return
-        before = transaction.settings.current()
-        if transaction.ready(status):
-            dialogue.close_portals()
-            dialogue.context_changed(before)
+        else:
+            before = transaction.settings.current()
+            if transaction.ready(status):
+                dialogue.close_portals()
+                dialogue.context_changed(before)
+        if dialogue.announced:
+            dialogue.withdraw()
 
     # --- errors and notices -------------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class Binding:
             return self._refused_bind(verdict, verdict.refusal)
         if judged is not None:
             return self._refused_bind(verdict.rejected(judged), judged)
-        bound = Bound(names.statement, Reply(frontend.BIND, verdict))
+        bound = Bound(names.statement, Reply(frontend.BIND, verdict, query=statement.text))
         outdated = dialogue.outdated(statement)
         bound.before += self.close_discarded(statement)
         if outdated or verdict.text != statement.sent:
@@ -108,6 +108,8 @@ class Binding:
             return Reply(frontend.EXECUTE, refused=ran_before(name), expected=UNDEFINED_PORTAL)
         self._cursors.start(portal, decided)
         barrier = verdict.has_effects and not portal.applied
+        if barrier:
+            dialogue.announce(verdict)
         policy = dialogue.circumstances.policy
         return Reply(frontend.EXECUTE, verdict, policy, portal.run, barrier, executing=portal, limit=limit)
 

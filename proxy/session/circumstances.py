@@ -139,11 +139,19 @@ class Circumstances:
         """What :meth:`decide` decides ``text`` upon, now. Raises what the engine raises."""
         return self._with_prepared() if names_prepared(text) else self._present()
 
-    def decide_again(self, text: bytes, basis: Basis) -> tuple[Verdict, Basis]:
-        """The verdict under the policy and at the time of now, with the session as it was then; and upon what."""
+    def renewed(self) -> tuple[Policy, Catalog]:
+        """Policy and catalog in force. Raises what the catalog's source raises."""
+        self._present()
+        return self.policy, self.catalog
+
+    def decide_again(self, text: bytes, basis: Basis, *, anew: bool = False) -> tuple[Verdict, Basis]:
+        """The verdict under the policy and at the time of now, with the session as it was then; and upon what.
+
+        ``anew``: also under the catalog of now.
+        """
         try:
             self._present()
-            if basis.context.policy is not self.policy:
+            if basis.context.policy is not self.policy or (anew and basis.context.catalog is not self.catalog):
                 context = replace(basis.context, policy=self.policy, catalog=self.catalog)
                 basis = Basis(context, self._engine.decisions(context))
             return self._here(self._on(basis, text)), basis

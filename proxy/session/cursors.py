@@ -60,12 +60,17 @@ class Cursors:
         now, basis = self._dialogue.circumstances.decide_again(portal.statement.text, portal.basis)
         if now is then:
             return then
-        if now.refusal is None and not portal.lapsed and _alike(now, then):
+        if now.refusal is None and not portal.lapsed and alike(now, then):
             portal.basis = basis
             return then
         reason = "" if now.refusal is None else f"{now.refusal.message}. {now.refusal.detail}".strip()
         message, hint = (_DECLARED, "DECLARE it again.") if portal.declared else (_BOUND, "Bind it again.")
         return now.rejected(Refusal(INSUFFICIENT_PRIVILEGE, message, detail=reason, hint=hint))
+
+    def stands(self, portal: Portal) -> bool:
+        """The decision on ``portal``, which runs, would be the same under the catalog of now."""
+        now, _ = self._dialogue.circumstances.decide_again(portal.statement.text, portal.basis, anew=True)
+        return now.refusal is None and alike(now, portal.verdict)
 
     # --- FETCH and MOVE -----------------------------------------------------------------------------------------------
 
@@ -138,7 +143,8 @@ class Cursors:
             dialogue.close_portal(portal)
 
 
-def _alike(now: Verdict, then: Verdict) -> bool:
+def alike(now: Verdict, then: Verdict) -> bool:
+    """The same decision: what runs and what the audit is told."""
     return now.text == then.text and _said(now) == _said(then)
 
 

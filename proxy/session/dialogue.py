@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
-from proxy.session.events import Events, Run
+from proxy.session.events import Clock, Events, Run
 from proxy.session.inquiry import Inquiry
+from proxy.session.migrations import Migrations, concerns_others
 from proxy.session.names import Names, Unsettled
 from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox, ReadOwnCatalog
 from proxy.session.reasons import AUDIT_FAILED, StateLost, unexplained
 from proxy.session.replies import Replies
 from proxy.session.statements import Portal, Statement
 from proxy.session.transaction import Transaction
-from proxy.verdict import Begin, Effect, StatementVerdict, Verdict
+from proxy.verdict import Begin, Commit, Effect, StatementVerdict, Verdict
 from proxy.wire import backend
 
 FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
@@ -41,6 +43,8 @@ class Dialogue:
     private: bytes
     database: str
     witness: bool = False
+    migrations: Migrations = field(default_factory=Migrations)
+    clock: Clock = time.monotonic
     circumstances: Circumstances = field(init=False)
     replies: Replies = field(default_factory=Replies)
     statements: Names[Statement] = field(default_factory=Names)
@@ -57,6 +61,7 @@ class Dialogue:
     plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
     types_sought: tuple[int, ...] = ()
     rolls_back: bool = False
+    announced: bool = False
     terminated: bool = False
     upstream_ending: str | None = None
 
@@ -204,6 +209,20 @@ class Dialogue:
         if self.transaction.catalog_outdated and not self.awaiting_catalog:
             self.awaiting_catalog = True
             self.outbox.commands.append(LoadCatalog(self.database, anew=True))
+
+    def announce(self, verdict: Verdict) -> None:
+        """``verdict`` is about to be sent: tells other sessions if it may commit a change of what they see."""
+        ends = any(isinstance(effect, Commit) for one in verdict.statements for effect in one.effects)
+        changes = any(concerns_others(one.effects) for one in verdict.statements)
+        if (changes and (ends or not self.transaction.in_block)) or (ends and self.transaction.concerns_others):
+            self.announced = True
+            self.migrations.announce(self.database, self)
+
+    def withdraw(self) -> None:
+        """What was announced is known to everybody, or never was."""
+        if self.announced and not self.awaiting_catalog:
+            self.announced = False
+            self.migrations.withdraw(self.database, self)
 
     def close_portals(self) -> None:
         """A transaction ended, and its portals with it, but for cursors WITH HOLD that it committed or found."""

@@ -54,6 +54,13 @@ class ReadOwnCatalog:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmCatalog:
+    """Read the catalog of ``database`` anew, then call ``catalog_confirmed``: what the upstream answered waits."""
+
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckPlan:
     """Have the upstream plan what ``verdict`` sends for ``query``, apart from the session, then call ``plan_checked``
     with what was found."""
@@ -78,7 +85,7 @@ class Fault:
     error: BaseException
 
 
-Command = Connect | StartTls | Cancel | LoadCatalog | ReadOwnCatalog | CheckPlan | Close | Fault
+Command = Connect | StartTls | Cancel | LoadCatalog | ReadOwnCatalog | ConfirmCatalog | CheckPlan | Close | Fault
 
 
 @dataclass(slots=True)

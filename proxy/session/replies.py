@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.policy.model import Policy
 from proxy.session.events import Run
@@ -24,7 +25,8 @@ class Reply:
     replaced by one that fails with ``expected``, and the client gets the refusal instead. ``barrier``: nothing may be
     decided before it is over. ``verdict`` is that of the text that runs, where there is one, under ``policy``.
     ``copies``: how often the upstream may still ask for COPY data before it is over. ``completed``: of its statements.
-    ``left``: the check that a hidden message makes.
+    ``left``: the check that a hidden message makes. ``query``: the client's text that ``verdict`` is on, decided under
+    ``catalog``. ``sent``: when, by the session's clock. ``begun``: number of the statement that began to be answered.
 
     A simple query may be sent in parts: this is one of those up to statement ``until``, ``before`` is how many
     characters stand before it, and ``more`` says that another follows if it does not fail.
@@ -49,6 +51,10 @@ class Reply:
     until: int | None = None
     before: int = 0
     more: bool = False
+    query: bytes | None = None
+    catalog: Catalog | None = None
+    sent: float = 0.0
+    begun: int = -1
     copies: int = field(init=False)
 
     def __post_init__(self) -> None:

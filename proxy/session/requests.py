@@ -17,6 +17,7 @@ from proxy.session.circumstances import names_prepared, refused
 from proxy.session.commits import ROLLBACK, Commits, Parts, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
+from proxy.session.doubts import LATE_SECONDS
 from proxy.session.names import Unsettled
 from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
@@ -86,6 +87,14 @@ class Requests:
         self._relay(frame)
         return True
 
+    def _too_early(self, kind: int) -> bool:
+        """What is decided now would run much later: behind a statement that takes long. No driver sends a simple query
+        before the answer to another has come, so there is nothing to be gained by deciding on one."""
+        if kind == frontend.QUERY:
+            return self._parts is None
+        head = self._dialogue.replies.head
+        return head is not None and self._dialogue.clock() - head.sent > LATE_SECONDS
+
     def _amid_copy(self, kind: int) -> bool:
         """PostgreSQL ignores Flush and Sync amid COPY data, and fails on anything else (copyfromparse.c). But behind
         data that it does not accept it answers a Sync, so that one waits until there is more data, or an error."""
@@ -110,7 +119,7 @@ class Requests:
     def _must_wait(self, frame: Frame) -> bool:
         """Something that the decision rests on is not known yet."""
         dialogue = self._dialogue
-        if dialogue.replies.barriers or dialogue.awaiting:
+        if dialogue.replies.barriers or dialogue.awaiting or (dialogue.replies and self._too_early(frame.kind)):
             return True
         if not dialogue.must_read_own() or not self._depends_on_catalog(frame):
             return False
@@ -130,7 +139,12 @@ class Requests:
         self._dialogue.unsynced = True
         self._dialogue.outbox.upstream.append(message)
         if reply is not None:
-            self._dialogue.replies.append(reply)
+            dialogue = self._dialogue
+            reply.sent = dialogue.clock()
+            if reply.verdict is not None:
+                reply.catalog = dialogue.circumstances.catalog
+                reply.policy = dialogue.circumstances.policy
+            dialogue.replies.append(reply)
 
     # --- simple query -------------------------------------------------------------------------------------------------
 
@@ -145,7 +159,8 @@ class Requests:
         if dialogue.rolls_back:
             self._roll_back()
             return True
-        verdict = self._decide_query(frontend.read_query(frame.data))
+        text = frontend.read_query(frame.data)
+        verdict = self._decide_query(text)
         if verdict is None:
             return False
         if verdict.refusal is None:
@@ -159,10 +174,12 @@ class Requests:
         barrier = verdict.has_effects or (transaction.dirty and not transaction.in_block)
         whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
         policy = dialogue.circumstances.policy
+        if verdict.has_effects:
+            dialogue.announce(verdict)
         if verdict.commits and self._commits.concerned(verdict):
             self._parts = Parts(verdict, policy, run)
             return self._next_part(self._parts, frame)
-        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier))
+        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier, query=text))
         self._send(frontend.QUERY, whole, reply)
         return True
 
@@ -270,7 +287,7 @@ class Requests:
                 self._send(frontend.PARSE, message, reply)
             return True
         whole = frame.data if not sent.rewritten else frontend.parse(name, sent.text, types)
-        self._send(frontend.PARSE, whole, Reply(frontend.PARSE, sent, statement=change))
+        self._send(frontend.PARSE, whole, Reply(frontend.PARSE, sent, statement=change, query=text))
         return True
 
     def _refuse_parse(self, name: bytes, types: bytes, verdict: Verdict, refusal: Refusal) -> None:

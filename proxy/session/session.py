@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from proxy.catalog.model import Catalog
@@ -12,10 +12,12 @@ from proxy.journal import Journal, SessionFacts
 from proxy.session.answers import Answers
 from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHolder
 from proxy.session.dialogue import Dialogue
+from proxy.session.doubts import Doubts
 from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
 from proxy.session.inquiry import Answer
-from proxy.session.outbox import Close, Fault, Outbox
+from proxy.session.migrations import Migrations
+from proxy.session.outbox import Close, ConfirmCatalog, Fault, Outbox
 from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, StateLost, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
@@ -54,6 +56,7 @@ class Surroundings:
     witness: bool = False
     """Somebody answers CheckPlan."""
     roles: RoleCount | None = None
+    migrations: Migrations = field(default_factory=Migrations)
     passwords: bool = False
     """A client that connects by TLS is asked for its password, and logged in upstream with it."""
 
@@ -81,6 +84,9 @@ class Session:
         self._client_gone = False
         self._draining = False
         self._entered: str | None = None
+        self._doubts: Doubts | None = None
+        self._held: list[bytes] = []
+        self._lost: str | None = None
 
     # --- what the owner asks ------------------------------------------------------------------------------------------
 
@@ -111,6 +117,11 @@ class Session:
     def backlogged(self) -> bool:
         """Read no more of the client for now."""
         return self._client.pending > MAX_BACKLOG and not self._client.incomplete
+
+    @property
+    def holding(self) -> bool:
+        """Read no more of the upstream for now."""
+        return bool(self._held)
 
     @property
     def idle(self) -> bool:
@@ -173,19 +184,33 @@ class Session:
 
     def upstream_data(self, data: bytes) -> None:
         def work() -> None:
-            self._upstream.scan(data, self._judge, self.outbox.client)
-            if self._requests is not None:
-                self._requests.advance()
+            if self._held:
+                self._held.append(data)
+            elif self._doubts is not None and self._dialogue is not None and self._doubts.arise(data):
+                self._held.append(data)
+                self.outbox.commands.append(ConfirmCatalog(self._dialogue.database))
             else:
-                self._startup.advance()
-            self._leave_when_idle()
+                self._answered(data)
 
         self._guarded(work)
+
+    def _answered(self, data: bytes) -> None:
+        if self._doubts is not None:
+            self._doubts.settle()
+        self._upstream.scan(data, self._judge, self.outbox.client)
+        if self._requests is not None:
+            self._requests.advance()
+        else:
+            self._startup.advance()
+        self._leave_when_idle()
 
     def upstream_lost(self, why: str = "the connection to the upstream was lost") -> None:
         """The upstream closed its connection, or there was none to be had. It may have said why itself."""
         self._connected = False
         if self.ended:
+            return
+        if self._held:
+            self._lost = why
             return
         ending = self._startup.upstream_ending or (self._dialogue.upstream_ending if self._dialogue else None)
         terminated = self._dialogue is not None and self._dialogue.terminated
@@ -227,6 +252,19 @@ class Session:
                 self._leave_when_idle()
 
         self._guarded(work)
+
+    def catalog_confirmed(self, *, read: bool) -> None:
+        """What a ConfirmCatalog asked for is there, or could not be read: then what is known must do, if it can."""
+
+        def work() -> None:
+            if not read and self._doubts is not None and self._doubts.grave:
+                raise SessionOver(INTERNAL_ERROR, "consentry: the catalog cannot be read")
+            held, self._held = b"".join(self._held), []
+            self._answered(held)
+
+        self._guarded(work)
+        if self._lost is not None:
+            self.upstream_lost(self._lost)
 
     def plan_checked(self, found: tuple[str, ...]) -> None:
         """What a CheckPlan asked for: the relations that would be scanned in a way that was not decided."""
@@ -278,6 +316,7 @@ class Session:
         transaction = Transaction(start.start)
         witness = self._surroundings.witness
         dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database, witness)
+        dialogue.migrations, dialogue.clock = self._surroundings.migrations, self._surroundings.clock
         dialogue.circumstances = Circumstances(
             engine=self._surroundings.engine,
             policies=self._surroundings.policies,
@@ -299,6 +338,7 @@ class Session:
         self._events.session_start()
         self._dialogue = dialogue
         self._requests = Requests(dialogue, self._client, self._surroundings.limits)
+        self._doubts = Doubts(dialogue, self._surroundings.migrations, self._surroundings.clock)
         answers = Answers(dialogue)
         self._judge, self._upstream.ask_rows = answers.judge, answers.rows
         self.outbox.client.append(start.ready)
@@ -317,6 +357,7 @@ class Session:
             self._dialogue.awaiting_catalog = False
             self._dialogue.transaction.catalog_read()
             self._dialogue.circumstances.changed()
+            self._dialogue.withdraw()
             self._requests.advance()
             self._leave_when_idle()
 
@@ -349,6 +390,9 @@ class Session:
         if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
             self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
         self.outbox.commands.append(Close(sqlstate))
+        if self._dialogue is not None and self._dialogue.announced:
+            now = self._surroundings.clock()
+            self._surroundings.migrations.abandon(self._dialogue.database, self._dialogue, now)
         if self._entered is not None and self._surroundings.roles is not None:
             self._surroundings.roles.leave(self._entered)
             self._entered = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.catalog.model import TEMPORARY
+from proxy.session.migrations import concerns_others
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
 from proxy.settings import Settings
@@ -41,7 +42,8 @@ class Transaction:
 
     ``in_block``: inside BEGIN … COMMIT. ``failed``: something went wrong since the transaction, explicit or implicit,
     began. ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
-    catalog may not show yet; the owner clears it. ``committed``: so the last transaction ended.
+    catalog may not show yet; the owner clears it. ``committed``: so the last transaction ended. ``concerns_others``: it
+    changed what other sessions see when it commits.
     """
 
     def __init__(self, start: Mapping[str, str]) -> None:
@@ -53,10 +55,12 @@ class Transaction:
         self.catalog_outdated = False
         self.left: dict[str, Left] = {}
         self.committed = True
+        self.concerns_others = False
         self._catalog_changed = False
 
     def complete(self, effects: tuple[Effect, ...], tag: bytes) -> bool:
         """A statement with ``effects`` completed with command tag ``tag``. True if a transaction ended with it."""
+        self.concerns_others = self.concerns_others or concerns_others(effects)
         ended = False
         for effect in effects:
             match effect:
@@ -128,6 +132,7 @@ class Transaction:
 
     def _end(self, committed: bool) -> None:
         self.committed = committed
+        self.concerns_others = False
         self.settings.end_transaction(committed)
         self.overlay.end(committed)
         self.left.clear()

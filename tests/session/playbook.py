@@ -109,9 +109,9 @@ class Stage:
         self.journal = MemoryJournal()
         self.engine = RulesEngine()
         self.catalogs = StaticCatalogs()
-        clock = itertools.count()
+        clock = itertools.count(step=1e-4)
         surroundings = Surroundings(
-            self.engine, self.journal, FixedPolicy(), self.catalogs, MessageLimits(), lambda: float(next(clock))
+            self.engine, self.journal, FixedPolicy(), self.catalogs, MessageLimits(), lambda: next(clock)
         )
         self.session = Session(surroundings, SessionFacts("session", "client"), "token")
         self._log_in()

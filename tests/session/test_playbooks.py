@@ -47,13 +47,13 @@ PLAYBOOKS = {
         >client E FATAL XX000 consentry: the state of the session is lost: what was refused did not fail
         >owner Close
         """,
-    "a refusal does not overtake": f"""
+    "a query waits for the one before it": f"""
         client> Q SELECT 1
         client> Q REFUSE
         >upstream Q SELECT 1
-        >upstream Q {FAILING}
         upstream> C SELECT 1
         upstream> Z I
+        >upstream Q {FAILING}
         >client C SELECT 1
         >client Z I
         upstream> E 42P01 no
