@@ -10,6 +10,7 @@ from proxy.engine.refusals import denied, undefined_function, unsupported
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.trust import TELLING, Trust
+from proxy.sql.definitions import into_clause
 from proxy.sql.effects import set_config, setting_change
 from proxy.sql.facts import Facts
 from proxy.sql.names import FunctionName
@@ -45,7 +46,10 @@ def check_kind(facts: Facts, state: SessionState) -> None:
             way_out="Only a role with code: true in the policy may use it.",
             policy=state.policy,
         )
-    ddl = family is Family.DDL or "intoClause" in facts.statement.node
+    into = into_clause(facts.statement.kind, facts.statement.node)
+    if into is None and facts.index.of_type("intoClause"):
+        raise unsupported(f"{facts.tag} of SELECT INTO is not available", way_out="Use CREATE TABLE AS.")
+    ddl = family is Family.DDL or into is not None
     if ddl and not (role is not None and role.ddl) and not _only_temporary(facts, state):
         raise denied(
             f"{name if family is Family.DDL else 'SELECT INTO'} changes the schema",

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
+from proxy.engine.aliases import readable
 from proxy.engine.classification import family
 from proxy.engine.closed_world import check_telling, has_node
+from proxy.engine.definitions import copy_clause, is_stored_view
 from proxy.engine.implied import Asked, settle, worth_asking
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import PolicyRefused
@@ -58,10 +60,10 @@ class Reference:
         self._check_generated()
 
     def _missing(self, protected: Protected, catalog: Catalog) -> list[tuple[bool, str, int | None]]:
-        kind, node, asked = self.facts.statement.kind, self.facts.statement.node, self.asked
+        kind, asked = self.facts.statement.kind, self.asked
         mixed = protected.mixed.get(self.relation.oid)
         missing: list[tuple[bool, str, int | None]] = [
-            (kind not in _READING or "intoClause" in node, f"{self.facts.tag} over", None),
+            (kind not in _READING and copy_clause(self.facts) is None, f"{self.facts.tag} over", None),
             (mixed is not None, f"the classification of {mixed} beside that of", None),
             (self.relation.kind not in "rpvmf", "this kind of relation:", None),
         ]
@@ -165,7 +167,8 @@ class Reference:
             lockable=has_node(self.facts, "LockingClause"),
             comparisons=worth_asking(self.where, self.relation, self.sight.decisions, catalog),
         )
-        text, copies = settle(fragment(viewer, catalog, self.sight, self.needed, shape), self.facts.query)
+        text = fragment(viewer, catalog, self.sight, self.needed, shape)
+        text, copies = settle(readable(text) if is_stored_view(self.facts) else text, self.facts.query)
         return [
             splicer.relation(self.name, text, copies),
             *(splicer.unqualified(reference) for reference in self.asked.qualified),

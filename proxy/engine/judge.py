@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.engine.closed_world import check_kind, check_names
+from proxy.engine.definitions import copy_clause
 from proxy.engine.grounds import Grounds
 from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
@@ -151,13 +152,13 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
-    writes = any(name.place == "target" or facts.statement.kind == "TruncateStmt" for name in facts.relations)
+    writes = any(name.place == "target" for name in facts.relations)
     written = writes and any(relation.oid in grounds.protected for relation in resolved.named.values())
-    if not (classified or written) or KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
+    if not (classified or written) or _reads_nothing(facts):
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
-        kind: Kind = "pass"
+        kind: Kind = "allow" if classified and KINDS[facts.statement.kind][0] is not Family.MAINTENANCE else "pass"
         reading = qualify(facts, resolved.shadows)
     else:
         prepares = facts.statement.kind == "PrepareStmt"
@@ -169,12 +170,22 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
-    verdict = replace(_verdict(facts, state, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
+    verdict = replace(_verdict(facts, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
+    verdict = replace(verdict, effects=tuple(state.resolved(effect) for effect in resolved.effects))
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
     secured = any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
+    # What the server says of the rows that it checks against a new constraint is not for everybody.
+    secured |= _reads_nothing(facts) and any(one.oid in grounds.protected for one in resolved.named.values())
     return _Judged(verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts))
+
+
+def _reads_nothing(facts: Facts) -> bool:
+    """It shows no value of the relations that it names, and makes no copy of them."""
+    family = KINDS[facts.statement.kind][0]
+    defines = family is Family.DDL and copy_clause(facts) is None
+    return defines or family is Family.MAINTENANCE or facts.statement.kind == "TruncateStmt"
 
 
 def _sent(effect: Effect, facts: Facts, reading: Reading) -> Effect:
@@ -208,7 +219,7 @@ def _check_purpose(facts: Facts, state: SessionState) -> None:
         raise PolicyRefused(refused.refusal) from None
 
 
-def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None, reading: Reading) -> StatementVerdict:
+def _verdict(facts: Facts, kind: Kind, purpose: str | None, reading: Reading) -> StatementVerdict:
     return StatementVerdict(
         kind=kind,
         tag=facts.tag,
@@ -217,7 +228,6 @@ def _verdict(facts: Facts, state: SessionState, kind: Kind, purpose: str | None,
         purpose=purpose,
         columns=reading.columns,
         subjects=tuple(dict.fromkeys((kind, key) for kind, key, _ in reading.subjects)),
-        effects=tuple(state.resolved(effect) for effect in facts.effects),
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
         checked=_checked(facts) if reading.checked else "",

@@ -14,6 +14,7 @@ from proxy.engine.trust import Trust
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
 from proxy.sql.relations import RelationName
+from proxy.sql.statements import KINDS, Family
 from proxy.sql.tree import of_type
 
 
@@ -82,6 +83,10 @@ def check_reach(
             position=facts.position(name.location),
         )
     full = f"{relation.schema}.{relation.name}"
+    if KINDS[facts.statement.kind][0] is Family.DDL and name.place == "other":
+        for access in accesses(facts, name):
+            _check_code(relation.reach.get(access, Reach()), access, relation, state, trust)
+        return  # nothing is read or written by it; what else it does is judged by itself
     if relation.kind == "v" and trust.view(relation):
         return
     if relation.oid in protected.refused:
@@ -127,7 +132,7 @@ def _check_references(facts: Facts, name: RelationName, relation: Relation, prot
         if not classified.keys() & set(key.columns):
             continue
         renamed = Access.UPDATE in done and _sets(facts, name, key.referenced)
-        if renamed or done & {Access.DELETE, Access.TRUNCATE}:
+        if renamed or Access.DELETE in done:
             raise unsupported(
                 f"{facts.tag} of {relation.schema}.{relation.name}: a classified column refers to it",
                 detail="Whether it succeeds would tell whether a hidden value refers to the row.",
@@ -156,6 +161,16 @@ def _check_copy(relation: Relation, state: SessionState, protected: Protected) -
 def _check(
     reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust, protected: Protected
 ) -> None:
+    _check_code(reach, access, relation, state, trust)
+    catalog = state.context.catalog
+    for oid in sorted(reach.relations):
+        reached = catalog.relations.get(oid)
+        if reached is None or oid == relation.oid:
+            continue
+        _check_reached(reached, access, relation, state, protected)
+
+
+def _check_code(reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust) -> None:
     full = f"{relation.schema}.{relation.name}"
     role = state.role
     if not (role is not None and role.code):
@@ -170,12 +185,6 @@ def _check(
                 f"{access.value} on {full} reaches what cannot be followed: {', '.join(sorted(reach.opaque))}",
                 policy=state.policy,
             )
-    catalog = state.context.catalog
-    for oid in sorted(reach.relations):
-        reached = catalog.relations.get(oid)
-        if reached is None or oid == relation.oid:
-            continue
-        _check_reached(reached, access, relation, state, protected)
 
 
 def _check_reached(
@@ -193,7 +202,11 @@ def _check_reached(
                 f"{full} reads the classified table {other} in a way that cannot be followed",
                 way_out="Read the table itself.",
             )
-    elif reached.oid in protected and not _by_itself(reached, access, relation, state, protected):
+    elif (
+        access is not Access.TRUNCATE
+        and reached.oid in protected
+        and not _by_itself(reached, access, relation, state, protected)
+    ):
         raise unsupported(
             f"{access.value} on {full} may change the protected table {other}",
             way_out="Write to the table itself.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from proxy.catalog.model import Relation
+from proxy.engine.definitions import check_stored, copy_clause
 from proxy.engine.forms import Reference, copied_columns
 from proxy.engine.grounds import Grounds
 from proxy.engine.refusals import PolicyRefused, hint
@@ -98,9 +99,11 @@ def read(
     """
     viewer = Viewer(state.policy, state.context.role, purpose, state.subject, grounds.now)
     seen = sights(facts, resolved, viewer, grounds)
-    # A target is not read as a whole, and TRUNCATE reads nothing.
+    # A target is not read as a whole.
     read_names = [name for name, _ in resolved.classified if name.place != "target"]
-    looks = [(name, seen[id(name.node)]) for name in read_names if facts.statement.kind != "TruncateStmt"]
+    looks = [(name, seen[id(name.node)]) for name in read_names]
+    if copy_clause(facts) is not None:
+        check_stored(facts, state, seen, resolved.named)
     uses: dict[str, ColumnUse] = {}
     changes: list[Change] = []
     secured: set[int] = set()
@@ -144,7 +147,7 @@ def sights(facts: Facts, resolved: Resolved, viewer: Viewer, grounds: Grounds) -
 
 def _stored_from(facts: Facts) -> frozenset[int]:
     """By the ids of their nodes, the relations out of which a statement carries rows away or stores them elsewhere."""
-    if facts.statement.kind == "CopyStmt":
+    if facts.statement.kind == "CopyStmt" or copy_clause(facts) is not None:
         return frozenset(id(name.node) for name in facts.relations)
     inserted = [node.get("selectStmt", {}) for node in facts.index.of_type("InsertStmt")]
     return frozenset(id(node) for select in inserted for _, node in nodes(select) if "relname" in node)

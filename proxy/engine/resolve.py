@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Reach, Relation
+from proxy.engine.ddl import check_ddl, check_truncate
+from proxy.engine.definitions import copy_clause, effects
 from proxy.engine.grounds import Grounds
 from proxy.engine.reach import check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
-from proxy.engine.search_path import find, shadowed
+from proxy.engine.schema_change import SchemaChange
+from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import SystemCatalog, system_catalog
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.statements import KINDS, Family
-from proxy.sql.tree import of_type, strings
+from proxy.verdict import Effect
 
 _CREATED = {
     "CreateStmt": "relation",
@@ -40,6 +43,8 @@ class Resolved:
     """The system catalogs that do not show as they are."""
     named: dict[int, Relation]
     """Every relation that the statement names, by the id of the node."""
+    effects: tuple[Effect, ...] = ()
+    """The statement's effects, with what only the meaning of its names tells."""
 
     def columns_of(self, name: RelationName) -> tuple[str, ...] | None:
         """The columns of a relation as ``*`` shows them; None where nobody knows them (made in this transaction)."""
@@ -61,7 +66,7 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         resolved.columns.update(column.name for column in relation.columns)
         check_reach(facts, name, relation, state, grounds.trust, grounds.protected)
         _check_unclassified(relation, state, grounds)
-        _check_change(facts, name, relation, grounds)
+        _check_change(facts, name, relation, state, grounds)
         if relation.oid in grounds.protected.classified:
             resolved.classified.append((name, relation))
         catalog = system_catalog(relation)
@@ -69,9 +74,11 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
             resolved.system.append((name, relation, catalog))
         if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):
             resolved.shadows.append((name, relation.schema))
-    if KINDS[facts.statement.kind][0] is Family.DDL:
-        _check_named_objects(facts, state, grounds)
-    return resolved
+    if KINDS[facts.statement.kind][0] is not Family.DDL and copy_clause(facts) is None:
+        return replace(resolved, effects=facts.effects)
+    change = SchemaChange(facts, state, grounds, resolved.named)
+    check_ddl(change)
+    return replace(resolved, effects=effects(change))
 
 
 def _may_mean_another(
@@ -124,56 +131,18 @@ def _check_unclassified(relation: Relation, state: SessionState, grounds: Ground
             )
 
 
-def _check_change(facts: Facts, name: RelationName, relation: Relation, grounds: Grounds) -> None:
-    """DDL on protected tables, and COPY FROM into them, are not available yet; nothing of them passes unjudged."""
+def _check_change(facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds) -> None:
+    """COPY FROM into protected tables is not available yet; nothing of it passes unjudged."""
+    if facts.statement.kind == "TruncateStmt":
+        check_truncate(SchemaChange(facts, state, grounds, {id(name.node): relation}), relation)
+        return
     if relation.oid not in grounds.protected:
         return
-    full = f"{relation.schema}.{relation.name}"
     copied = facts.statement.kind == "CopyStmt" and name.place == "other" and facts.statement.node.get("is_from")
-    if copied or (name.place == "target" and KINDS[facts.statement.kind][0] is not Family.QUERY):
+    if copied or (name.place == "target" and KINDS[facts.statement.kind][0] not in (Family.QUERY, Family.DDL)):
         raise unsupported(
-            f"{facts.tag} changes the protected table {full}",
+            f"{facts.tag} changes the protected table {relation.schema}.{relation.name}",
             detail="COPY FROM into protected tables is not available yet.",
             way_out="Write it as INSERT.",
             position=facts.position(name.location),
         )
-    if KINDS[facts.statement.kind][0] is Family.DDL:
-        raise unsupported(
-            f"{facts.tag} concerns the protected table {full}",
-            detail="DDL on protected tables, and from them, is not available yet.",
-            position=facts.position(name.location),
-        )
-
-
-def _check_containers(facts: Facts, state: SessionState, grounds: Grounds) -> None:
-    """A schema, an extension or a database that holds protected relations keeps its name and its contents."""
-    node = facts.statement.node
-    kind = node.get("removeType") or node.get("renameType") or node.get("objectType")
-    named = {node.get("subname"), *strings(node.get("objects")), *strings([node.get("object", {})])}
-    relations = state.context.catalog.relations
-    for oid in grounds.protected.classified.keys() | grounds.protected.sources:
-        relation = relations[oid]
-        held = (kind == "OBJECT_SCHEMA" and relation.schema in named) or kind in ("OBJECT_DATABASE", "OBJECT_EXTENSION")
-        if held:
-            raise unsupported(
-                f"{facts.tag} concerns what holds the protected table {relation.schema}.{relation.name}",
-                detail="DDL on protected tables is not available yet.",
-            )
-
-
-def _check_named_objects(facts: Facts, state: SessionState, grounds: Grounds) -> None:
-    """DDL also names relations as plain lists of names (DROP, COMMENT): any that could be protected."""
-    path = state.path()
-    _check_containers(facts, state, grounds)
-    for node in of_type(facts.statement.node, "List"):
-        parts = strings(node.get("items"))
-        for end in range(1, len(parts) + 1):
-            schema = parts[end - 2] if end > 1 else None
-            relation = find(state.context, path, schema, parts[end - 1])
-            if relation is not None and schema is None:
-                relation = shadowed(state.context, path, parts[end - 1], relation) or relation
-            if relation is not None and relation.oid in grounds.protected:
-                raise unsupported(
-                    f"{facts.tag} concerns the protected table {relation.schema}.{relation.name}",
-                    detail="DDL on protected tables is not available yet.",
-                )

@@ -91,8 +91,6 @@ def write(
 
     Raises PolicyRefused: 42501 for what may not be written in any row, 0A000 for a form that cannot be secured.
     """
-    if facts.statement.kind == "TruncateStmt":
-        _check_truncated(resolved, state, grounds)
     parts = modifications(facts.statement.node, facts.statement.kind, facts.relations)
     if not parts:
         return Reading()
@@ -114,15 +112,6 @@ def write(
         reading, edits=(), replacements={}, checked=found.checked_within, deferred=tuple(dict.fromkeys(found.deferred))
     )
     return replace(reading, within=within.beside(found.within))
-
-
-def _check_truncated(resolved: Resolved, state: SessionState, grounds: Grounds) -> None:
-    """Consent sources are emptied by managing roles alone."""
-    manages = frozenset() if state.role is None else state.role.manages
-    for relation in resolved.named.values():
-        lacking = grounds.protected.managed.get(relation.oid, Managed()).rows - manages
-        if lacking:
-            raise managing_refused(relation, (), lacking, state)
 
 
 class _Work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.sql.definitions import into_clause
 from proxy.sql.grammar import Node, Statement, Token
 from proxy.sql.quote import identifier
 from proxy.sql.statements import KINDS, Family
@@ -182,7 +183,16 @@ _PLAIN_ALTERATIONS = frozenset(
         "AT_ResetRelOptions",
         "AT_ChangeOwner",
         "AT_AddIdentity",
+        "AT_SetIdentity",
         "AT_DropIdentity",
+        "AT_AlterColumnType",
+        "AT_SetCompression",
+        "AT_SetLogged",
+        "AT_SetUnLogged",
+        "AT_SetTableSpace",
+        "AT_ClusterOn",
+        "AT_DropCluster",
+        "AT_ReplicaIdentity",
     }
 )
 """Forms of ALTER TABLE whose functions stand in the statement itself, where they are judged."""
@@ -201,8 +211,8 @@ def _tracked(change: SettingChange | None) -> tuple[Effect, ...]:
 
 
 def _select(node: Node) -> tuple[Effect, ...]:
-    if "intoClause" in node:
-        into = node["intoClause"]
+    into = into_clause("SelectStmt", node)
+    if into is not None:
         return (_created(into["rel"], into.get("onCommit", "")), ChangeCatalog())
     return _tracked(set_config(node))
 

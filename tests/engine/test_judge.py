@@ -223,12 +223,12 @@ REFUSED = [
     Case("EXPLAIN", ANALYST, "EXPLAIN SELECT phone FROM subscribers", "42501", "EXPLAIN over"),
     Case("a whole row of a join", ANALYST, "SELECT j FROM (subscribers s CROSS JOIN plans) j", "0A000", "whole-row"),
     Case("the text that runs", ANALYST, "SELECT current_query(), phone FROM subscribers", "0A000", "current_query"),
-    Case("DDL on it", MIGRATOR, "ALTER TABLE subscribers RENAME TO x", "0A000", "DDL on protected"),
-    Case("DROP of it", MIGRATOR, "DROP TABLE IF EXISTS plans, public.subscribers", "0A000", "DDL on protected"),
-    Case("a table from it", MIGRATOR, "CREATE TABLE x AS SELECT phone FROM subscribers", "0A000", "DDL on protected"),
     Case(
-        "DROP of what shadows it", MIGRATOR, "CREATE TEMP TABLE calls (); DROP TABLE calls", "0A000", "DDL on protected"
+        "a registry renamed", MIGRATOR, "ALTER TABLE subscribers RENAME TO x", "0A000", "RENAME of public.subscribers"
     ),
+    Case("DROP of it", MIGRATOR, "DROP TABLE IF EXISTS plans, public.subscribers", "42501", "roles that manage"),
+    Case("a table from it", BILLING, "CREATE TEMP TABLE x AS SELECT phone FROM subscribers", "42501", "not classified"),
+    Case("DROP of what shadows it", ANALYST, "CREATE TEMP TABLE calls (); DROP TABLE calls", "0A000", "bears too"),
     Case("rows counted", ANALYST, "VACUUM (VERBOSE) subscribers", "42501", "VERBOSE"),
     Case("a purpose by the back door", MIGRATOR, "ALTER ROLE x SET consentry.purpose = 'y'", "42501", "by sessions"),
     Case("an unknown prepared statement", BILLING, "EXECUTE p", "26000", '"p" does not exist'),

@@ -1,0 +1,178 @@
+"""Moves: what would give a relation or a column another name, or take it from what it inherits its classification from.
+
+A classification belongs to a name of the policy. What moves away from its name sheds it, so the destination must be
+classified at least as sensitively; what inherits by OID (a partition, a view over tables) may be called anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.catalog.model import Relation
+from proxy.engine.classification import Source
+from proxy.engine.refusals import denied
+from proxy.engine.schema_change import SchemaChange, full_name, kinds_of
+from proxy.policy.model import Name
+from proxy.sql.definitions import EVERY
+from proxy.sql.grammar import Node
+
+_WAY_OUT = "Classify the destination in the policy first, at least as sensitively."
+
+
+def name_of(relation: Relation) -> Name:
+    """A relation's name as the policy writes it."""
+    return Name(relation.schema, relation.name)
+
+
+def check_rename(change: SchemaChange) -> None:
+    """Raises Refused where ALTER … RENAME would shed a classification, or take a name that decisions rest on."""
+    node = change.facts.statement.node
+    kind, relation = node.get("renameType"), change.relation(node.get("relation"))
+    if kind == "OBJECT_SCHEMA":
+        check_schema(change, node.get("subname", ""), "RENAME of the schema")
+    elif kind == "OBJECT_DATABASE":
+        for held in change.grounds.protected.classified:
+            one = change.catalog.relations[held]
+            raise change.refuse(
+                "RENAME of the database",
+                f"A policy may be chosen by its name, and it holds the classified table {full_name(one)}.",
+                "Rename it on a direct connection.",
+            )
+    elif relation is None:
+        return
+    elif kind == "OBJECT_COLUMN":
+        _rename_column(change, relation, node.get("subname", ""), node["newname"])
+    elif kind in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE"):
+        _move(change, relation, Name(relation.schema, node["newname"]), "RENAME")
+
+
+def check_set_schema(change: SchemaChange) -> None:
+    """The same for ALTER … SET SCHEMA."""
+    node = change.facts.statement.node
+    relation = change.relation(node.get("relation"))
+    if relation is not None:
+        _move(change, relation, Name(node["newschema"], relation.name), "SET SCHEMA")
+
+
+def check_schema(change: SchemaChange, schema: str, what: str) -> None:
+    """Raises Refused (0A000) where ``schema`` holds what the policy protects by its name."""
+    protected = change.grounds.protected
+    for oid in sorted(protected.classified.keys() | protected.sources):
+        relation = change.catalog.relations[oid]
+        if relation.schema == schema and _bears_name(change, relation):
+            raise change.refuse(f"{what} {schema}", f"It holds the protected table {full_name(relation)}.", _WAY_OUT)
+
+
+def check_arrival(change: SchemaChange, name: Name, what: str) -> None:
+    """Raises Refused (42501) where a relation with contents would take a name that decisions rest on."""
+    change.must_manage(kinds_of(change.policy, name), f"{name.schema}.{name.relation}", what)
+
+
+def _bears_name(change: SchemaChange, relation: Relation) -> bool:
+    own = change.policy.tables.get(name_of(relation))
+    return bool(own is not None and own.columns) or bool(kinds_of(change.policy, name_of(relation)))
+
+
+def _move(change: SchemaChange, relation: Relation, destination: Name, what: str) -> None:
+    check_arrival(change, destination, what)
+    if relation.oid == 0 or not _bears_name(change, relation):
+        return
+    if kinds_of(change.policy, name_of(relation)):
+        raise change.refuse(
+            f"{what} of {full_name(relation)}",
+            "Decisions rest on it, and find it by its name.",
+            "Change the policy first, or do it on a direct connection.",
+        )
+    own = change.policy.tables[name_of(relation)]
+    known = change.policy.tables.get(destination)
+    for column in own.columns.values():
+        found = known.columns.get(column.name) if known is not None else None
+        if relation.column(column.name) is not None and (found is None or found.sensitivity < column.sensitivity):
+            raise denied(
+                f"{what} would take {full_name(relation)}.{column.name} out from under its classification",
+                way_out=_WAY_OUT,
+                policy=change.policy,
+            )
+
+
+def _rename_column(change: SchemaChange, relation: Relation, old: str, new: str) -> None:
+    if not change.protects(relation):
+        return
+    what = "RENAME"
+    change.must_manage_rows(relation, what)
+    change.must_manage_columns(relation, (old, new), what)
+    source = change.classification(relation).get(old)
+    if source is None or (relation.kind == "v" and name_of(relation) not in change.policy.tables):
+        return
+    before = change.policy.tables[source.table].columns[source.column]
+    after = change.policy.tables[source.table].columns.get(new)
+    if after is None or after.sensitivity < before.sensitivity:
+        raise denied(
+            f"{what} would take {full_name(relation)}.{old} out from under its classification",
+            way_out=_WAY_OUT,
+            policy=change.policy,
+        )
+
+
+# --- inheritance ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kinship:
+    """A child (or partition) and its parent, of which one may be unknown."""
+
+    child: Relation
+    parent: Relation
+
+
+def kinship(change: SchemaChange, altered: Node, command: Node) -> Kinship | None:
+    """Who becomes, or ceases to be, whose child by an AlterTableCmd; None where neither is protected."""
+    definition = command.get("def", {})
+    other = definition.get("RangeVar") or definition.get("PartitionCmd", {}).get("name")
+    own, named = change.relation(altered), change.relation(other)
+    if not (change.protects(own) or change.protects(named)):
+        return None
+    if own is None or named is None:
+        raise change.refuse(
+            f"{change.facts.tag} with a relation that is not known",
+            "A protected table takes part in it.",
+            "COMMIT what made it first.",
+        )
+    attached = "PartitionCmd" in definition
+    return Kinship(named, own) if attached else Kinship(own, named)
+
+
+def check_joining(change: SchemaChange, pair: Kinship, what: str) -> None:
+    """INHERIT and ATTACH: the parent shows what the child holds."""
+    child, parent = pair.child, pair.parent
+    if child.temporary:
+        raise change.refuse(
+            f"{what} of a temporary table", f"{full_name(parent)} is protected.", "Use a permanent table."
+        )
+    change.must_manage(kinds_of(change.policy, name_of(parent)), full_name(parent), what)
+    change.must_manage_rows(parent, what)
+    for name, source in change.classification(child).items():
+        _must_hold(change, source, change.classification(parent).get(name), f"{full_name(child)}.{name}", what)
+    keys = [key or EVERY for key in parent.partition_key]
+    change.must_see(child, keys, what)
+    change.must_see(parent, keys, what)
+
+
+def check_leaving(change: SchemaChange, pair: Kinship, what: str) -> None:
+    """NO INHERIT and DETACH: the child keeps only a classification of its own."""
+    child, parent = pair.child, pair.parent
+    change.must_manage(kinds_of(change.policy, name_of(parent)), full_name(parent), what)
+    change.must_manage_rows(parent, what)
+    own = change.policy.tables.get(name_of(child))
+    for name, source in change.classification(parent).items():
+        kept = Source(own.name, name, own) if own is not None and name in own.columns else None
+        _must_hold(change, source, kept, f"{full_name(child)}.{name}", what)
+
+
+def _must_hold(change: SchemaChange, before: Source, after: Source | None, column: str, what: str) -> None:
+    tables = change.policy.tables
+    wanted = tables[before.table].columns[before.column].sensitivity
+    if after is None or tables[after.table].columns[after.column].sensitivity < wanted:
+        raise denied(
+            f"{what} would take {column} out from under its classification", way_out=_WAY_OUT, policy=change.policy
+        )

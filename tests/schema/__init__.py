@@ -1,0 +1,1 @@
+"""DDL through the proxy, on a real server."""
