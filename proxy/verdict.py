@@ -374,6 +374,9 @@ class Verdict:
     """Every classified column of the database."""
     secret: str = ""
     """A part of names in ``text`` that no client may learn."""
+    told_by: Literal["", "grammar", "analysis"] = ""
+    """The refusal is an error that PostgreSQL raises itself, and better: when it reads the text, or when it analyses it
+    (a Parse message), which then runs no code of users."""
     plan: PlanCheck | None = field(default=None, compare=False)
     """None where no plan could tell anything."""
     checks: tuple[Refusal, ...] = ()

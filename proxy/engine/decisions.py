@@ -240,7 +240,7 @@ class ConsentEngine:
             within = replace(verdict.within_block, classified_origins=protected.origins, secret=TOKEN)
             return replace(verdict, within_block=within)
         except Refused as refused:
-            return _unread(query, with_contact(refused.refusal, state.policy))
+            return _unread(query, with_contact(refused.refusal, state.policy), told=True)
         except Exception as error:
             # Neither the message nor the locals: both may hold literals of the statement.
             places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
@@ -297,10 +297,14 @@ class ConsentEngine:
         return found[2], found[3]
 
 
-def _unread(query: bytes, refusal: Refusal) -> Verdict:
-    """The verdict on a text that could not be read: nothing of it may be logged, since its literals are unknown."""
+def _unread(query: bytes, refusal: Refusal, *, told: bool = False) -> Verdict:
+    """The verdict on a text that could not be read: nothing of it may be logged, since its literals are unknown.
+
+    ``told``: PostgreSQL's grammar may have a word to say about it.
+    """
     statement = StatementVerdict("reject", "", "", fingerprint(""), None)
-    return Verdict(query, (statement,), refusal=refusal, permanent=True)
+    own = refusal.message.startswith("consentry:")
+    return Verdict(query, (statement,), refusal=refusal, permanent=True, told_by="grammar" if told and not own else "")
 
 
 def _key(context: Context) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from proxy.engine.grounds import Grounds
 from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
-from proxy.engine.resolve import resolve
+from proxy.engine.resolve import Resolved, resolve
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
 from proxy.engine.witness import Expected, PlanWitness, expect
@@ -28,6 +28,7 @@ from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
 from proxy.verdict import Begin, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
 
+_FOUND_BY_ANALYSIS = frozenset({"42P01", "42883", "0A000"})
 _SECOND_READING = 16 * 1024
 """Bytes of a text beyond which sqlglot, which takes long, is asked only where the text reaches something classified."""
 
@@ -64,7 +65,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         try:
             one = _judge(facts, state, grounds, len(checks))
         except Refused as refused:
-            return _refused(query, texts, len(judged), refused, state)
+            return _refused(query, texts, len(judged), refused, state, told=grounds.trust.converts_by_itself)
         if one.reading.edits and one.verdict.kind != "pass":
             expected = expect(len(judged), facts, state, one.verdict.purpose, grounds)
             planned += [] if expected is None else [expected]
@@ -111,7 +112,7 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
         text,
         statements,
         edits=positions,
-        secured=True,
+        secured=any(one.secured for one in judged),
         splices=tuple((edit.start, edit.end, edit.replacement, edit.copies) for edit in edits),
         literals_are_data=data,
         subject_places=places,
@@ -119,8 +120,13 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
     )
 
 
-def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refused, state: SessionState) -> Verdict:
-    """The refusal of a whole text. The audit gets an event for each statement: none of them will run."""
+def _refused(
+    query: bytes, texts: tuple[Facts, ...], index: int, refused: Refused, state: SessionState, *, told: bool = False
+) -> Verdict:
+    """The refusal of a whole text. The audit gets an event for each statement: none of them will run.
+
+    ``told``: the upstream may analyse a text without running anybody's code.
+    """
     columns = refused.columns if isinstance(refused, PolicyRefused) else ()
     statements = tuple(
         StatementVerdict(
@@ -134,7 +140,14 @@ def _refused(query: bytes, texts: tuple[Facts, ...], index: int, refused: Refuse
         for number, facts in enumerate(texts)
     )
     permanent = not isinstance(refused, PolicyRefused)
-    return Verdict(query, statements, refusal=with_contact(refused.refusal, state.policy), permanent=permanent)
+    refusal = with_contact(refused.refusal, state.policy)
+    analysed = (
+        told
+        and len(texts) == 1
+        and refusal.sqlstate in _FOUND_BY_ANALYSIS
+        and not refusal.message.startswith("consentry:")
+    )
+    return Verdict(query, statements, refusal=refusal, permanent=permanent, told_by="analysis" if analysed else "")
 
 
 def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _Judged:
@@ -175,10 +188,16 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
-    secured = any(use.decision != "allow" for use in reading.columns) or bool(reading.edits)
+    # Where the edits are none but qualified names, what the server says is what the client's own text makes it say.
+    secures = bool(reading.edits) and (bool(classified or system) or _names_protected(resolved, grounds))
+    secured = any(use.decision != "allow" for use in reading.columns) or secures
     # What the server says of the rows that it checks against a new constraint is not for everybody.
-    secured |= _reads_nothing(facts) and any(one.oid in grounds.protected for one in resolved.named.values())
+    secured |= _reads_nothing(facts) and _names_protected(resolved, grounds)
     return _Judged(verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts))
+
+
+def _names_protected(resolved: Resolved, grounds: Grounds) -> bool:
+    return any(one.oid in grounds.protected for one in resolved.named.values())
 
 
 def _reads_nothing(facts: Facts) -> bool:

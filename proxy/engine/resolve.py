@@ -14,6 +14,7 @@ from proxy.engine.schema_change import SchemaChange
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import SystemCatalog, system_catalog
+from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.statements import KINDS, Family
@@ -102,7 +103,9 @@ def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation
     """The relation that ``name`` means; None for what the statement creates, and for what DDL looks for in vain."""
     place = facts.position(name.location)
     if name.catalog is not None and name.catalog != state.context.database:
-        raise unsupported("cross-database references are not implemented", position=place)
+        full = ".".join(part for part in (name.catalog, name.schema, name.name) if part)
+        words = f'cross-database references are not implemented: "{full}"'
+        raise Refused(Refusal(FEATURE_NOT_SUPPORTED, words, position=place))
     if name.place == "into" or name.node is facts.statement.node.get(_CREATED.get(facts.statement.kind, "")):
         return None
     relation = find(state.context, state.path(), name.schema, name.name)

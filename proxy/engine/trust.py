@@ -128,6 +128,11 @@ class Trust:
         self.casts = self.oids(catalog.implicit_casts - of_own_types)
         """Untrusted functions of casts between PostgreSQL's own types: they may stand anywhere, unwritten."""
 
+    @property
+    def converts_by_itself(self) -> bool:
+        """No conversion to any type runs untrusted code: whatever literals a text has, to analyse it runs none."""
+        return not self._types and not self._type_names
+
     def function(self, function: Function) -> bool:
         """May ``function`` run? An aggregate may if all that it is composed of may, or if it is named itself."""
         full = f"{function.schema}.{function.name}"

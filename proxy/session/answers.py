@@ -8,7 +8,7 @@ from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.session import checks, errors
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
-from proxy.session.reasons import INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
+from proxy.session.reasons import FAILED_TRANSACTION, INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
 from proxy.verdict import CloseCursor, Deallocate, Declare, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
@@ -35,6 +35,9 @@ _EXPECTED: Final[dict[int, frozenset[int]]] = {
     backend.READY_FOR_QUERY: frozenset({frontend.QUERY, frontend.SYNC}),
 }
 """Which message a reply may be an answer to."""
+
+
+_PARSE_MESSAGE: Final = "exec_parse_message"
 
 
 class Answers:
@@ -300,6 +303,9 @@ class Answers:
         """What is refused, where the error is not the upstream's own."""
         if head.refused is not None and fields.get("C") == head.expected:
             return head.refused
+        if head.refused is not None and head.told is not None and fields.get("R") == _PARSE_MESSAGE:
+            # The upstream can read what consentry cannot: nothing is wrong with it that it would tell.
+            return FAILED_TRANSACTION if self._dialogue.transaction.failed else head.refused
         left = head.left
         failed = checks.failed(fields, head.verdict) if left is None else checks.left_failed(fields, left)
         statement = checks.running(head) if left is None else left.statement
@@ -307,6 +313,8 @@ class Answers:
 
     @staticmethod
     def _shown(fields: Fields, head: Reply) -> bytes | None:
+        if head.told is not None:
+            return backend.error_response(errors.as_told(fields, head.told)) if head.told else None
         if head.own:
             return backend.error_response(errors.of_hidden(fields))
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
@@ -315,8 +323,10 @@ class Answers:
 
     def _notice(self, whole: bytes) -> bytes | None:
         head = self._dialogue.replies.head
-        if head is None or head.own:
-            return None if head is None else b""
+        if head is None or head.told is not None:
+            return None
+        if head.own:
+            return b""
         if head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
             return None
         return backend.notice_response(errors.as_shown(backend.read_fields(whole), head.verdict, head.before))

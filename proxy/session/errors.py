@@ -27,6 +27,12 @@ def as_shown(fields: Fields, verdict: Verdict, before: int = 0) -> Fields:
     return kept
 
 
+def as_told(fields: Fields, before: int) -> Fields:
+    """What the upstream says of the client's text that came behind so many characters of ours."""
+    position = fields.get("P", "")
+    return {**fields, "P": str(int(position) - before)} if position.isdigit() else fields
+
+
 def of_hidden(fields: Fields) -> Fields:
     """What the upstream says of a statement that the client knows nothing of: nothing of its text, nor of its data."""
     return {code: value for code, value in fields.items() if code in _OF_ANY}

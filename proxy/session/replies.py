@@ -28,6 +28,9 @@ class Reply:
     ``left``: the check that a hidden message makes. ``query``: the client's text that ``verdict`` is on, decided under
     ``catalog``. ``sent``: when, by the session's clock. ``begun``: number of the statement that began to be answered.
 
+    ``told``: it makes the upstream tell of a refused text what is wrong with it, in its own words; so many characters
+    stand before the client's text.
+
     A simple query may be sent in parts: this is one of those up to statement ``until``, ``before`` is how many
     characters stand before it, and ``more`` says that another follows if it does not fail.
     """
@@ -55,6 +58,7 @@ class Reply:
     catalog: Catalog | None = None
     sent: float = 0.0
     begun: int = -1
+    told: int | None = None
     copies: int = field(init=False)
 
     def __post_init__(self) -> None:

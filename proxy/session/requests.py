@@ -18,6 +18,7 @@ from proxy.session.commits import ROLLBACK, Commits, Parts, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.doubts import LATE_SECONDS
+from proxy.session.events import Run
 from proxy.session.names import Unsettled
 from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
@@ -222,6 +223,9 @@ class Requests:
     def _refuse_query(self, verdict: Verdict, refusal: Refusal) -> None:
         refusal, run = self._dialogue.audited_refusal(verdict, refusal)
         transaction = self._dialogue.transaction
+        if verdict.told_by == "grammar" or (verdict.told_by and not transaction.failed):
+            self._tell(verdict, refusal, run)
+            return
         reply = Reply(
             frontend.QUERY,
             run=run,
@@ -231,6 +235,25 @@ class Requests:
         )
         self._forget_unnamed(reply)
         self._send(frontend.QUERY, frontend.query(FAILING_QUERY), reply)
+
+    def _tell(self, verdict: Verdict, refusal: Refusal, run: Run | None) -> None:
+        """Has the upstream tell in its own words what is wrong with a simple query."""
+        dialogue = self._dialogue
+        for kind in (frontend.STATEMENT, frontend.PORTAL):
+            self._send(frontend.CLOSE, frontend.close(kind, b""), self._forgetting(kind))
+        for message, reply in hidden.told(dialogue, verdict, refusal, run, b"\0\0"):
+            self._send(reply.kind, message, reply)
+        self._sync(frontend.SYNC_MESSAGE)
+
+    def _forgetting(self, kind: bytes) -> Reply:
+        """The reply to a Close of the unnamed statement or portal, as a simple query drops it."""
+        dialogue, reply = self._dialogue, Reply(frontend.CLOSE, hidden=True)
+        if kind == frontend.STATEMENT:
+            self._release_unnamed()
+            reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
+        else:
+            reply.portal = dialogue.portals.change(b"", None, dialogue.segment)
+        return reply
 
     def _forget_unnamed(self, reply: Reply) -> Reply:
         """A simple query drops the unnamed statement and portal (manual, 55.2.3)."""
@@ -293,6 +316,14 @@ class Requests:
     def _refuse_parse(self, name: bytes, types: bytes, verdict: Verdict, refusal: Refusal) -> None:
         dialogue = self._dialogue
         refusal, run = dialogue.audited_refusal(verdict, refusal)
+        if verdict.told_by:
+            if not name:
+                self._send(
+                    frontend.CLOSE, frontend.close(frontend.STATEMENT, b""), self._forgetting(frontend.STATEMENT)
+                )
+            for message, reply in hidden.told(dialogue, verdict, refusal, run, types):
+                self._send(reply.kind, message, reply)
+            return
         reply = Reply(frontend.PARSE, run=run, refused=refusal, expected=UNDEFINED_TABLE)
         if not name and dialogue.statements.known(b""):
             # PostgreSQL drops the unnamed statement before it reads the new one (exec_parse_message).
