@@ -85,6 +85,7 @@ class Startup:
         self._outbox = outbox
         self._client = client
         self._upstream = upstream
+        self._upstream.read_rows = True
         self._packets = b""
         self._asked: set[tuple[int, int]] = set()
         self._declared: dict[str, str] = {}
@@ -215,7 +216,6 @@ class Startup:
             case backend.READY_FOR_QUERY if self.phase is Phase.SETTLING:
                 self.ready = whole
                 self.phase = Phase.PROBING
-                self._upstream.read_rows = True
                 self._outbox.upstream.append(frontend.query(PROBE))
                 return b""
             case _ if self.phase is Phase.PROBING:

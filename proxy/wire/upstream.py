@@ -72,7 +72,8 @@ def _all_pass() -> Rows:
 
 
 class UpstreamMessages:
-    """Scans what the upstream sends. ``read_rows`` has DataRow judged too (the session's own query at its start).
+    """Scans what the upstream sends. ``read_rows`` has DataRow and CopyData judged too (until
+    a session has started: there are none but those of its own query).
 
     ``ask_rows`` is called before the first DataRow behind any other message.
     """
