@@ -30,6 +30,19 @@ _NOT_RESET_BY_ALL = frozenset({ROLE, SESSION_AUTHORIZATION})
 """GUC_NO_RESET_ALL of guc_tables.c."""
 
 
+def boolean(text: str) -> bool | None:
+    """A boolean as PostgreSQL spells it in settings (bool.c, parse_bool_with_len): any unambiguous beginning of a word,
+    in any case. None where it is none."""
+    folded = text.lower()
+    if not folded:
+        return None
+    if "true".startswith(folded) or "yes".startswith(folded) or folded in ("on", "1"):
+        return True
+    if "false".startswith(folded) or "no".startswith(folded) or folded in ("of", "off", "0"):
+        return False
+    return None
+
+
 class _State(Enum):
     """What was done to a setting at one transaction level: guc.c's GucStackState."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.demo.postgres import EmbeddedPostgres
 from proxy.session.transaction import Transaction
-from proxy.settings import Settings
+from proxy.settings import Settings, boolean
 from proxy.verdict import Begin, Commit, ResetAll, RollbackTo, Savepoint, SetSetting
 from tests.server.raw import RawClient, pipeline
 from tests.session.rules import effects, split
@@ -157,3 +157,15 @@ def test_a_copy_goes_its_own_way() -> None:
     assert twin.current() == {"consentry.purpose": "a"}
     twin.apply(Commit(), in_block=True)
     assert followed.dirty and not twin.dirty
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[(text, True) for text in ("on", "ON", "t", "tr", "true", "True", "y", "yes", "1")],
+        *[(text, False) for text in ("off", "of", "f", "false", "n", "no", "0")],
+        *[(text, None) for text in ("", "o", "2", "maybe", "truely", " on", "onn")],
+    ],
+)
+def test_booleans_are_spelled_as_postgresql_spells_them(text: str, value: bool | None) -> None:
+    assert boolean(text) is value

@@ -123,6 +123,12 @@ class AuditJournal:
     def session_start(self, facts: SessionFacts) -> None:
         self._record("session_start", _session(facts))
 
+    def refused_start(
+        self, facts: SessionFacts, event_id: str, sqlstate: str, message: str, purpose: str | None
+    ) -> None:
+        what = events.fields({"purpose": purpose, "verdict": "reject", "sqlstate": sqlstate, "reason": message})
+        self._record("refusal", f'"event_id":"{event_id}"', _session(facts), what)
+
     def session_end(self, facts: SessionFacts, sqlstate: str | None) -> None:
         self._record("session_end", _session(facts), events.fields({"sqlstate": sqlstate}))
 

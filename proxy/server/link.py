@@ -167,6 +167,7 @@ class Link:
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = False
         self._deadline: asyncio.TimerHandle | None = None
         self._idleness: asyncio.TimerHandle | None = None
         self.clock = asyncio.get_running_loop().time
@@ -204,6 +205,9 @@ class Link:
             commands, outbox.commands = outbox.commands, []
             for command in commands:
                 self._carry_out(command)
+        if session.unfinished and not self._turns:
+            self._turns = True
+            asyncio.get_running_loop().call_soon(self._go_on)
         if self._upstream is not None:
             self._upstream.read(not (self.client.full or session.holding))
             self.client.read(not (self._upstream.full or session.backlogged))
@@ -223,6 +227,11 @@ class Link:
             now - self.began_at,
             now - self.active_at,
         )
+
+    def _go_on(self) -> None:
+        self._turns = False
+        self.session.go_on()
+        self.flush()
 
     def client_closed(self) -> None:
         """The client's connection is gone for good: nobody waits for the upstream any more."""

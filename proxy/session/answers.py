@@ -11,6 +11,7 @@ from proxy.session.dialogue import Dialogue
 from proxy.session.reasons import FAILED_TRANSACTION, INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
+from proxy.settings import boolean
 from proxy.verdict import CloseCursor, Deallocate, Declare, DiscardAll, Effect, Prepare, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
@@ -239,7 +240,7 @@ class Answers:
             dialogue.apply(effects, tag)
 
     def _notifies(self) -> bool:
-        return self._dialogue.transaction.settings.current().get("consentry.notify", "").lower() in ("on", "true")
+        return boolean(self._dialogue.transaction.settings.current().get("consentry.notify", "")) is True
 
     def _copy_in(self) -> None:
         dialogue = self._dialogue

@@ -42,6 +42,12 @@ class Events:
         self._journaled(lambda: self._journal.session_start(self.facts))
         self._started = True
 
+    def refuse_start(self, sqlstate: str, message: str, purpose: str | None) -> str:
+        """The session may not start. Returns the event's id. Raises what the journal raises."""
+        event = self._journal.new_event_id()
+        self._journal.refused_start(self.facts, event, sqlstate, message, purpose)
+        return event
+
     def session_end(self, sqlstate: str | None) -> None:
         """Raises what the journal raises: there is nothing left to refuse."""
         if self._started:

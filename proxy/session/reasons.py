@@ -30,6 +30,11 @@ class SessionOver(Exception):
         self.detail = detail
         self.hint = hint
 
+    @property
+    def of_policy(self) -> bool:
+        """It is consentry that refuses, and not for a failure of its own."""
+        return self.sqlstate in (INSUFFICIENT_PRIVILEGE, FEATURE_NOT_SUPPORTED) and str(self).startswith("consentry:")
+
     @classmethod
     def refused(cls, refusal: Refusal) -> SessionOver:
         return cls(refusal.sqlstate, refusal.message, refusal.detail, refusal.hint)

@@ -8,6 +8,7 @@ its error comes back to the client as the refusal (see :mod:`proxy.session.answe
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
@@ -26,6 +27,11 @@ from proxy.session.statements import Portal, Statement
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
+
+FRAMES_AT_ONCE: Final = 1000
+"""Messages of one client that are handled before other sessions have their turn."""
+MAX_IN_FLIGHT: Final = 10_000
+"""Messages of one client that the upstream has not answered. What comes beyond them waits, and then is not read."""
 
 _DECIDED = frozenset({frontend.QUERY, frontend.PARSE, frontend.BIND, frontend.EXECUTE, frontend.FUNCTION_CALL})
 _COPY = frozenset({frontend.COPY_DATA, frontend.COPY_DONE, frontend.COPY_FAIL})
@@ -46,15 +52,26 @@ class Requests:
         self._parts: Parts | None = None
         self._waiting: Frame | None = None
         self._flushed = True
+        self._unfinished = False
+        self.stopped = False
+        """Nothing further of the client is read."""
 
     @property
     def waiting(self) -> bool:
-        """A message is held until replies in flight have come."""
-        return self._waiting is not None
+        """A message is held until replies in flight have come, or until other sessions have had their turn."""
+        return self._waiting is not None or self._unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """More can be handled at once: call :meth:`advance` when other sessions have had their turn."""
+        return self._unfinished
 
     def advance(self) -> None:
         """Handles what the client sent, as far as it can be handled now."""
-        while not self._dialogue.terminated:
+        self._unfinished = False
+        for _ in range(FRAMES_AT_ONCE):
+            if self._dialogue.terminated or self.stopped:
+                return
             frame = self._waiting or self._messages.take()
             if frame is None:
                 return
@@ -65,6 +82,12 @@ class Requests:
                     # Nothing else makes the upstream answer what it has (Flush itself has no reply).
                     self._send(frontend.FLUSH, frontend.FLUSH_MESSAGE)
                 return
+        self._unfinished = True
+
+    def flush(self) -> None:
+        """Has the upstream answer all that it was sent."""
+        if not self._flushed:
+            self._send(frontend.FLUSH, frontend.FLUSH_MESSAGE)
 
     def _handle(self, frame: Frame) -> bool:
         """False if the frame must wait."""
@@ -75,6 +98,8 @@ class Requests:
         if frame.form is Form.PIECE:
             dialogue.outbox.upstream.append(frame.data)
             return True
+        if len(dialogue.replies) >= MAX_IN_FLIGHT and not dialogue.copy_in:
+            return False
         if dialogue.copy_in and kind not in _COPY and kind != frontend.TERMINATE:
             return self._amid_copy(kind)
         if dialogue.replies.skipping and kind not in (frontend.SYNC, frontend.TERMINATE):

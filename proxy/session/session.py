@@ -87,6 +87,7 @@ class Session:
         self._doubts: Doubts | None = None
         self._held: list[bytes] = []
         self._lost: str | None = None
+        self._violation: ProtocolViolation | None = None
 
     # --- what the owner asks ------------------------------------------------------------------------------------------
 
@@ -124,6 +125,11 @@ class Session:
         return bool(self._held)
 
     @property
+    def unfinished(self) -> bool:
+        """There is more to be done: call ``go_on`` when other sessions have had their turn."""
+        return self._requests is not None and self._requests.unfinished and not self.ended
+
+    @property
     def idle(self) -> bool:
         """No statement is under way and no transaction is open."""
         dialogue = self._dialogue
@@ -142,7 +148,7 @@ class Session:
                 self._startup.client_data(data)
             else:
                 self._client.feed(data)
-                self._requests.advance()
+                self._advance()
 
         self._guarded(work)
 
@@ -194,12 +200,38 @@ class Session:
 
         self._guarded(work)
 
+    def go_on(self) -> None:
+        """Other sessions have had their turn."""
+
+        def work() -> None:
+            if self.unfinished:
+                self._advance()
+                self._leave_when_idle()
+
+        self._guarded(work)
+
+    def _advance(self) -> None:
+        """Handles what the client sent. Behind something malformed nothing can be read any more, but what was sent
+        before it is answered first."""
+        if self._requests is None or self._dialogue is None:
+            return
+        try:
+            self._requests.advance()
+        except ProtocolViolation as violation:
+            if not self._dialogue.replies or self._dialogue.copy_in:
+                raise
+            self._violation = violation
+            self._requests.stopped = True
+            self._requests.flush()
+        if self._violation is not None and not self._dialogue.replies:
+            raise self._violation
+
     def _answered(self, data: bytes) -> None:
         if self._doubts is not None:
             self._doubts.settle()
         self._upstream.scan(data, self._judge, self.outbox.client)
         if self._requests is not None:
-            self._requests.advance()
+            self._advance()
         else:
             self._startup.advance()
         self._leave_when_idle()
@@ -248,7 +280,7 @@ class Session:
             self._upstream.read_rows = False
             if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_own:
                 self._dialogue.own_read(catalog)
-                self._requests.advance()
+                self._advance()
                 self._leave_when_idle()
 
         self._guarded(work)
@@ -272,7 +304,7 @@ class Session:
         def work() -> None:
             if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_plan is not None:
                 self._dialogue.plan_checked(found)
-                self._requests.advance()
+                self._advance()
                 self._leave_when_idle()
 
         self._guarded(work)
@@ -333,7 +365,7 @@ class Session:
         self._enter(start.role)
         facts = self._events.facts
         facts.role, facts.database = start.role, start.database
-        facts.application = start.parameters.get("application_name", "")
+        facts.application = start.application
         facts.actor = start.start.get("consentry.actor", "")
         self._events.session_start()
         self._dialogue = dialogue
@@ -342,7 +374,7 @@ class Session:
         answers = Answers(dialogue)
         self._judge, self._upstream.ask_rows = answers.judge, answers.rows
         self.outbox.client.append(start.ready)
-        self._requests.advance()
+        self._advance()
         self._leave_when_idle()
 
     def _enter(self, role: str) -> None:
@@ -358,7 +390,7 @@ class Session:
             self._dialogue.transaction.catalog_read()
             self._dialogue.circumstances.changed()
             self._dialogue.withdraw()
-            self._requests.advance()
+            self._advance()
             self._leave_when_idle()
 
     def _guarded(self, work: Callable[[], None]) -> None:
@@ -379,9 +411,25 @@ class Session:
         """Tells the client why, where its stream allows to, and ends."""
         if over.__cause__ is not None:
             self.outbox.commands.append(Fault(over.__cause__))
+        if self._requests is None and over.of_policy:
+            over = self._refused_start(over)
         if self._upstream.at_boundary:
             self.outbox.client.append(backend.fatal(over.sqlstate, str(over), over.detail, over.hint))
         self._end(over.sqlstate)
+
+    def _refused_start(self, over: SessionOver) -> SessionOver:
+        """Has the audit write that the session may not start; the client is told of the event."""
+        start, facts = self._startup, self._events.facts
+        facts.role = start.role or start.parameters.get("user", "")
+        facts.database = start.database or start.parameters.get("database", facts.role)
+        facts.application = start.application or start.parameters.get("application_name", "")
+        try:
+            event = self._events.refuse_start(over.sqlstate, str(over), start.purpose)
+        except Exception as error:  # it is refused already
+            self.outbox.commands.append(Fault(error))
+            return over
+        detail = f"{over.detail}\n" if over.detail else ""
+        return SessionOver(over.sqlstate, str(over), f"{detail}audit event {event}", over.hint)
 
     def _end(self, sqlstate: str | None) -> None:
         self.ended = True

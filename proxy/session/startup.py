@@ -74,6 +74,7 @@ class Startup:
         self.parameters: dict[str, str] = {}
         self.role = ""
         self.database = ""
+        self.application = ""
         self.start: dict[str, str] = {}
         self.ready = b""
         self.full = False
@@ -97,6 +98,11 @@ class Startup:
         self._login: PasswordLogin | None = None
         self._row: list[bytes | None] | None = None
         self._interruptions = 0
+
+    @property
+    def purpose(self) -> str | None:
+        """The purpose that the client declares, as far as it is known."""
+        return self.start.get("consentry.purpose") or self._declared.get("consentry.purpose") or None
 
     # --- client -------------------------------------------------------------------------------------------------------
 
@@ -205,7 +211,12 @@ class Startup:
         match kind:
             case backend.ERROR_RESPONSE:
                 return self._error(whole)
-            case backend.NOTICE_RESPONSE | backend.PARAMETER_STATUS:
+            case backend.NOTICE_RESPONSE:
+                return None
+            case backend.PARAMETER_STATUS:
+                name, value = backend.read_parameter(whole)
+                if name == "application_name":
+                    self.application = value
                 return None
             case backend.AUTHENTICATION if self.phase is Phase.AUTHENTICATING:
                 return self._authentication(whole)

@@ -367,3 +367,11 @@ def test_a_dash_is_standard_output() -> None:
     lines = ran.stdout.splitlines(keepends=True)
     assert [json.loads(line)["event"] for line in lines] == ["start", "stop"]
     assert list(verify(lines)) == []
+
+
+def test_a_start_that_is_refused_says_why(journal: AuditJournal, sink: Lines) -> None:
+    journal.refused_start(FACTS, "e1", "42501", "consentry: purpose not granted", "billing")
+    (event,) = sink.events()
+    assert (event["event"], event["event_id"], event["session"]) == ("refusal", "e1", FACTS.session)
+    assert (event["verdict"], event["sqlstate"], event["purpose"]) == ("reject", "42501", "billing")
+    assert event["reason"] == "consentry: purpose not granted"

@@ -16,7 +16,9 @@ from proxy.server import Address
 from proxy.wire import frontend, startup
 from tests.fix_postgres import Database
 from tests.server.conftest import RunningServer
-from tests.server.raw import RawClient, simple
+from tests.server.raw import RawClient, extended, simple
+
+SYNC = frontend.SYNC_MESSAGE
 
 
 def connect(server: RunningServer, database: Database, **parameters: str) -> RawClient:
@@ -60,6 +62,13 @@ def test_refused_at_the_start(
 ) -> None:
     with connect(server, module_database, **parameters) as client:
         assert client.greeting[-2:] == [error, "closed"]
+    if "consentry:" not in error:
+        return
+    [(_, role, name, sqlstate, reason, purpose)] = [
+        event[1:] for event in server.journal.events if event[0] == "refusal"
+    ]
+    assert (role, name, f"E FATAL {sqlstate} {reason}") == ("postgres", module_database.name, error)
+    assert purpose == ("forbidden" if "forbidden" in str(parameters) else None)
 
 
 def test_a_setting_that_somebody_else_declared(server: RunningServer, module_database: Database) -> None:
@@ -261,6 +270,29 @@ def test_a_client_that_only_stops_sending_is_still_answered(server: RunningServe
 
 
 LONG_BIND = frontend.bind(b"", b"s", b"\0\0\0\1" + (1 << 20).to_bytes(4, "big") + bytes(1 << 20) + b"\0\0")
+
+
+@pytest.mark.parametrize("before", [simple("SELECT 1"), extended("SELECT 1"), extended("SELECT 1") + SYNC, b""])
+def test_what_stands_before_a_malformed_message_is_answered(
+    server: RunningServer, module_database: Database, before: bytes
+) -> None:
+    postgres, name = module_database.postgres, module_database.name
+    seen = []
+    for port in (postgres.port, server.port):
+        with RawClient("127.0.0.1", port, name) as client:
+            client.send(before + b"y\0\0\0\4" + simple("SELECT 2"))
+            seen.append(read_to_the_end(client))
+    assert seen[0] == seen[1]
+    assert seen[0][-1] == "E FATAL 08P01 invalid frontend message type 121"
+
+
+def read_to_the_end(client: RawClient) -> list[str]:
+    lines = []
+    while (line := client.read()) != "closed":
+        lines.append(line)
+    return lines
+
+
 HALVES = {
     "of a CopyData": simple("COPY t FROM STDIN") + frontend.message(frontend.COPY_DATA, b"1\n" * 512)[:8],
     "of a CopyData that nobody asked for": frontend.message(frontend.COPY_DATA, b"1\n" * 512)[:8],

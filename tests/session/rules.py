@@ -223,6 +223,11 @@ class MemoryJournal:
     def session_start(self, facts: SessionFacts) -> None:
         self._write("session_start", facts.role, facts.database)
 
+    def refused_start(
+        self, facts: SessionFacts, event_id: str, sqlstate: str, message: str, purpose: str | None
+    ) -> None:
+        self._write("refusal", event_id, facts.role, facts.database, sqlstate, message, purpose)
+
     def session_end(self, facts: SessionFacts, sqlstate: str | None) -> None:  # noqa: ARG002 - the protocol's signature
         self._write("session_end", sqlstate)
 

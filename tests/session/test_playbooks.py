@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.session.naming import Naming, Shadows
 from proxy.session.overlay import Overlay
+from proxy.session.requests import FRAMES_AT_ONCE, MAX_IN_FLIGHT
 from tests.session.playbook import Stage, client_message, play
 
 FAILING = 'SELECT FROM pg_catalog."consentry: refused"'
@@ -314,3 +315,17 @@ def test_which_texts_a_new_name_concerns() -> None:
     assert not shadows.concern(b"SELECT FROM people", before, shadowed)
     assert shadows.concern(b"SELECT FROM PEOPLE", before, renamed)
     assert shadows.concern(b"SELECT FROM persons", before, renamed)
+
+
+@pytest.mark.parametrize("message", ["S", "C S nothing", "D S nothing"])
+def test_a_flood_of_messages_waits_for_its_turn(message: str) -> None:
+    """Other sessions are served between, and no more is kept than is in flight and read."""
+    stage = Stage()
+    stage.session.client_data(client_message(message) * 100_000)
+    sent = len(stage.taken())
+    assert sent <= FRAMES_AT_ONCE
+    while stage.session.unfinished:
+        stage.session.go_on()
+        sent += len([line for line in stage.taken() if line != ">upstream H"])
+    assert sent == MAX_IN_FLIGHT
+    assert stage.session.backlogged
