@@ -5,24 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from proxy.server.certificates import UpstreamMode
 from proxy.server.options import Address
 
 DEFAULT_PORT = 5432
 _HOST = r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\[\]:/,\s]*))"
 _HOST_PORT = re.compile(_HOST + r":(?P<port>[0-9]{1,5})")
 _AUTHORITY = re.compile(_HOST + r"(?::(?P<port>[0-9]{0,5}))?")
+_FILES = ("sslrootcert", "sslcert", "sslkey")
+_SSL = ("sslmode", *_FILES)
 _SOCKET = ".s.PGSQL.{}"
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The PostgreSQL server, and what its URL says of the connection that reads the catalog (None: it does not)."""
+    """The PostgreSQL server. Of what is None its URL says nothing; user and password are for the catalog's reader."""
 
     address: Address
     user: str | None = None
     password: str | None = None
+    sslmode: UpstreamMode | None = None
+    sslrootcert: str | None = None
+    sslcert: str | None = None
+    sslkey: str | None = None
 
 
 def written(address: Address) -> str:
@@ -53,15 +61,21 @@ def read_upstream(text: str) -> Upstream:
     host, port = _host_and_port(where, options)
     unix = host.startswith("/")
     address = Address(path=f"{host}/{_SOCKET.format(port)}") if unix else Address(host, port)
-    return Upstream(address, unquote(user) or options.get("user"), unquote(password) if login else None)
+    return Upstream(
+        address,
+        unquote(user) or options.get("user"),
+        unquote(password) if login else None,
+        cast("UpstreamMode | None", options.get("sslmode")),
+        *(options.get(name) or None for name in _FILES),
+    )
 
 
 def _check(options: Mapping[str, str]) -> None:
-    unknown = sorted(set(options) - {"host", "port", "sslmode", "user"})
+    unknown = sorted(set(options) - {"host", "port", "user", "sslmode", *_FILES})
     if unknown:
-        raise ValueError(f"the upstream's URL may say host, port, user and sslmode, not {unknown[0]}")
-    if options.get("sslmode", "disable") not in {"disable", "allow", "prefer"}:
-        raise ValueError(f"sslmode={options['sslmode']} is not available in this version: no TLS to the upstream")
+        raise ValueError(f"the upstream's URL may say host, port, user and {', '.join(_SSL)}, not {unknown[0]}")
+    if options.get("sslmode", "disable") not in get_args(UpstreamMode):
+        raise ValueError(f"sslmode is one of {', '.join(get_args(UpstreamMode))}, not {options['sslmode']}")
 
 
 def _host_and_port(where: str, options: Mapping[str, str]) -> tuple[str, int]:

@@ -57,6 +57,11 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadCertificates:
+    """To a worker: read the files of certificates and keys again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """To a worker: stop accepting, let statements finish, end. At once with ``hurry``."""
 

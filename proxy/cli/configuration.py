@@ -15,9 +15,11 @@ from pydantic_core import ErrorDetails
 
 from proxy.cli.address import Upstream
 from proxy.cli.configuration_file import UNAVAILABLE, ConfigurationFile
+from proxy.cli.tls_keys import Auth, TlsReading
 from proxy.policy.diagnostic import Diagnostic, Position, Severity, did_you_mean
 from proxy.policy.document import Map, locate, parse
 from proxy.policy.validate import describe
+from proxy.server.certificates import ClientTls, UpstreamTls
 from proxy.server.options import Address
 
 ENVIRONMENT = {
@@ -77,6 +79,9 @@ class Configuration:
     connections_per_role: int | None
     idle_timeout: timedelta | None
     verify: Literal["plan", "off"]
+    client_tls: ClientTls | None = None
+    upstream_tls: UpstreamTls | None = None
+    auth: Auth = "upstream"
 
 
 class InvalidConfiguration(Exception):
@@ -155,6 +160,7 @@ class _Reading:
         hash_key = self.key("hash_key", environment.get(HASH_KEY), HASH_KEY)
         audit_key = self.key("audit.key", environment.get(AUDIT_KEY), AUDIT_KEY)
         self.check_policies()
+        client_tls, upstream_tls = (None, None) if values is None else self.tls(values)
         if values is None or self.found:
             raise InvalidConfiguration(sorted(set(self.found)))
         sink = values.audit.sinks[0]
@@ -181,7 +187,19 @@ class _Reading:
             connections_per_role=values.limits.connections_per_role,
             idle_timeout=values.limits.idle_timeout,
             verify=values.verify,
+            client_tls=client_tls,
+            upstream_tls=upstream_tls,
+            auth=values.auth,
         )
+
+    def tls(self, values: ConfigurationFile) -> tuple[ClientTls | None, UpstreamTls | None]:
+        """TLS of either side; its files are read here to find out whether they can be."""
+
+        def report(key: str, code: str, message: str) -> None:
+            source = self.overridden.get(key)
+            self.problem(Position() if source else locate(self.tree, key.split(".")), code, message, source)
+
+        return TlsReading(values.tls, values.upstream, self.path, report).read(values.auth, values.catalog.dsn)
 
     def check_policies(self) -> None:
         """One file for each database, and no two for the others."""

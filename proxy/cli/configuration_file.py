@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from proxy.cli.address import Upstream, read_listen, read_upstream
+from proxy.cli.tls_keys import Auth, TlsKeys
 from proxy.policy.schema import Form
 from proxy.policy.values import Duration, Text
 from proxy.server.options import Address
@@ -112,7 +113,7 @@ class ConfigurationFile(Form):
     """A file with the key that pseudonyms are made with."""
     admin: Annotated[Address | None, _from_text(read_listen)] = None
     """Where metrics and health are served."""
-    tls: Unavailable = None
-    """TLS to clients and to the upstream."""
-    auth: Unavailable = None
+    tls: TlsKeys = TlsKeys()
+    """TLS towards clients and towards the upstream."""
+    auth: Auth = "upstream"
     """Who authenticates clients."""

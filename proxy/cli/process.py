@@ -18,6 +18,7 @@ from proxy.cli.report import Report
 from proxy.cli.service import Service, hash_key
 from proxy.policy.in_force import Policies
 from proxy.server import Address
+from proxy.server.certificates import Unusable
 
 
 class CouldNotListen(Exception):
@@ -35,6 +36,8 @@ def run(configuration: Configuration, files: PolicyFiles, policies: Policies) ->
         uvloop.run(_serve(configuration, files, policies, journal))
     except CouldNotListen as error:
         return could_not_run(str(error))
+    except Unusable as unusable:
+        return could_not_run(str(unusable))
     except OSError as error:
         return could_not_run(listen_failure(configuration, error))
     try:
@@ -54,9 +57,13 @@ async def _serve(configuration: Configuration, files: PolicyFiles, policies: Pol
             service.hurry()
         ended.set()
 
+    def reload() -> None:
+        reloads.request()
+        service.read_certificates()
+
     loop.add_signal_handler(signal.SIGTERM, end)
     loop.add_signal_handler(signal.SIGINT, end)
-    loop.add_signal_handler(signal.SIGHUP, reloads.request)
+    loop.add_signal_handler(signal.SIGHUP, reload)
 
     async def reports() -> list[Report]:
         return [service.report()]

@@ -21,6 +21,7 @@ from proxy.engine import ConsentEngine
 from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
 from proxy.server import Address, Headcount, Plans, Server, ServerOptions
+from proxy.server.certificates import Tls, Unusable
 from proxy.wire.client import MessageLimits
 
 _SUSPENSION_SECONDS: Final = 0.1
@@ -67,11 +68,13 @@ class Service:
         listener: socket.socket | None = None,
     ) -> None:
         self.policies = PoliciesInForce(policies, journal)
-        self._catalogs = Catalogs(catalog_connection(configuration), configuration.catalog_refresh.total_seconds())
-        self._plans = Plans(catalog_connection(configuration)) if configuration.verify == "plan" else None
+        self._tls = Tls(configuration.client_tls, configuration.upstream_tls)
+        reader = catalog_connection(configuration, self._tls)
+        self._catalogs = Catalogs(reader, configuration.catalog_refresh.total_seconds())
+        self._plans = Plans(reader) if configuration.verify == "plan" else None
         self._engine = ConsentEngine()
         self._server = Server(
-            server_options(configuration, reuse_port=reuse_port),
+            server_options(configuration, self._tls, reuse_port=reuse_port),
             engine=self._engine,
             journal=journal,
             policies=self.policies,
@@ -106,6 +109,13 @@ class Service:
             resident_bytes=resident_bytes(),
         )
 
+    def read_certificates(self) -> None:
+        """Reads certificates and keys again, for connections from now on. If one is invalid, the old ones stay."""
+        try:
+            self._tls.reload()
+        except Unusable as unusable:
+            _log.error("a certificate cannot be used; those before stay in force", error=str(unusable))
+
     def hurry(self) -> None:
         """Drain without waiting for statements."""
         self._server.hurry()
@@ -128,8 +138,8 @@ class Service:
             self._engine.expire()
 
 
-def server_options(configuration: Configuration, *, reuse_port: bool = False) -> ServerOptions:
-    """What of a configuration is the server's."""
+def server_options(configuration: Configuration, tls: Tls | None = None, *, reuse_port: bool = False) -> ServerOptions:
+    """What of a configuration is the server's. ``tls``: as it is in force."""
     idle = configuration.idle_timeout
     return ServerOptions(
         listen=(configuration.listen,),
@@ -139,6 +149,8 @@ def server_options(configuration: Configuration, *, reuse_port: bool = False) ->
         connections=configuration.connections,
         connections_per_role=configuration.connections_per_role,
         limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),
+        tls=tls or Tls(),
+        passwords=configuration.auth == "password",
         reuse_port=reuse_port,
     )
 
@@ -148,11 +160,18 @@ def hash_key(configuration: Configuration) -> bytes:
     return configuration.hash_key or secrets.token_bytes(32)
 
 
-def catalog_connection(configuration: Configuration) -> str | dict[str, Any]:
-    """How the catalog is read: as was configured, else at the upstream, by its URL's user or the usual ``PG…`` one."""
+def catalog_connection(configuration: Configuration, tls: Tls) -> str | dict[str, Any]:
+    """How the catalog is read: as was configured, else at the upstream, by its URL's user or the usual ``PG…`` one, and
+    by its TLS."""
     if configuration.catalog_dsn is not None:
         return configuration.catalog_dsn
-    return _connection(configuration.upstream)
+    connection = _connection(configuration.upstream)
+    keys = configuration.upstream_tls
+    if keys is None:
+        return connection
+    if keys.mode in ("disable", "prefer"):
+        return connection | {"ssl": keys.mode}
+    return connection | {"ssl": tls.upstream_in_force()}
 
 
 def _connection(upstream: Upstream) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import proxy
 from proxy.audit import TURN_BYTES, Damaged, FileSink, StreamSink, check_last_line
 from proxy.cli import Code
 from proxy.cli.administration import Administration
-from proxy.cli.channel import Ask, Channel, Charge, Drain, Ready, Reload
+from proxy.cli.channel import Ask, Channel, Charge, Drain, ReadCertificates, Ready, Reload
 from proxy.cli.configuration import Configuration
 from proxy.cli.policy_files import PolicyFiles, Reloads
 from proxy.cli.process import admin_failure, audit_failure, could_not_run, listen_failure, say_ready
@@ -107,7 +107,7 @@ class Supervisor:
         reloads = Reloads(files, self._reload, watch=self._configuration.watch)
         loop.add_signal_handler(signal.SIGTERM, self._end)
         loop.add_signal_handler(signal.SIGINT, self._end)
-        loop.add_signal_handler(signal.SIGHUP, reloads.request)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._read_again(reloads))
         administration = Administration(self._configuration, self.reports, lambda: self._restarts)
         await administration.start()
         reloading = asyncio.create_task(reloads.run())
@@ -145,6 +145,11 @@ class Supervisor:
         self._policies = policies
         for channel in self._workers.values():
             channel.send(Reload(policies))
+
+    def _read_again(self, reloads: Reloads) -> None:
+        reloads.request()
+        for channel in self._workers.values():
+            channel.send(ReadCertificates())
 
     def _end(self) -> None:
         self._hurry = self._ending.is_set()

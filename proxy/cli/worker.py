@@ -18,11 +18,12 @@ import uvloop
 
 from proxy.audit import AuditJournal, Damaged, SharedSink, Turns, join_journal
 from proxy.cli import Code
-from proxy.cli.channel import Ask, Channel, Charge, Drain, Ready, Reload
+from proxy.cli.channel import Ask, Channel, Charge, Drain, ReadCertificates, Ready, Reload
 from proxy.cli.logs import log_to_stderr
 from proxy.cli.process import audit_failure, could_not_run, listen_failure
 from proxy.cli.service import Service, hash_key
 from proxy.server import Headcount
+from proxy.server.certificates import Unusable
 from proxy.server.headcount import BLOCK_BYTES
 
 
@@ -45,14 +46,17 @@ async def _work(end: socket.socket) -> Code:
         journal = _journal(charge, memory)
     except (OSError, Damaged) as error:
         return could_not_run(audit_failure(configuration, error))
-    service = Service(
-        configuration,
-        charge.policies,
-        journal,
-        reuse_port=True,
-        headcount=Headcount(configuration.connections, configuration.connections_per_role, memory, charge.number),
-        listener=None if charge.listener is None else socket.socket(fileno=charge.listener),
-    )
+    try:
+        service = Service(
+            configuration,
+            charge.policies,
+            journal,
+            reuse_port=True,
+            headcount=Headcount(configuration.connections, configuration.connections_per_role, memory, charge.number),
+            listener=None if charge.listener is None else socket.socket(fileno=charge.listener),
+        )
+    except Unusable as unusable:
+        return could_not_run(str(unusable))
     try:
         await _serve(service, channel, charge.number)
     except OSError as error:
@@ -102,6 +106,8 @@ async def _obey(service: Service, channel: Channel, ending: asyncio.Event, numbe
                 service.policies.put(policies)
             case Ask():
                 channel.send(service.report(number))
+            case ReadCertificates():
+                service.read_certificates()
             case Drain(hurry):
                 if hurry:
                     service.hurry()

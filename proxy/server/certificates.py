@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 ALPN: Final = "postgresql"
 """The protocol's name inside TLS (manual, 55.2.10)."""
@@ -103,6 +103,23 @@ class Tls:
         client = None if self.client_keys is None else self.client_keys.context()
         upstream = None if self.upstream_keys is None else self.upstream_keys.context()
         self.client, self.upstream = client, upstream
+
+    def upstream_in_force(self) -> ssl.SSLContext:
+        """A context that follows every reload."""
+        context = _InForce(ssl.PROTOCOL_TLS_CLIENT)
+        context._tls = self
+        return context
+
+
+class _InForce(ssl.SSLContext):
+    """For libraries that keep a context: connects by the one towards the upstream that is in force when they do."""
+
+    _tls: Tls
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        if self._tls.upstream is None:
+            raise ssl.SSLError("there is no TLS towards the upstream")
+        return self._tls.upstream.wrap_bio(*arguments, **options)
 
 
 def _context(purpose: int, min_version: Version) -> ssl.SSLContext:

@@ -36,7 +36,10 @@ UPSTREAMS = {
     "postgresql://db:": Upstream(Address("db", 5432)),
     "postgresql://reader@db/crm": Upstream(Address("db", 5432), "reader"),
     "postgresql://re%40d:p%3A%2F@[::1]:1/crm": Upstream(Address("::1", 1), "re@d", "p:/"),
-    "postgresql://db?sslmode=prefer&user=u": Upstream(Address("db", 5432), "u"),
+    "postgresql://db?sslmode=prefer&user=u": Upstream(Address("db", 5432), "u", sslmode="prefer"),
+    "postgresql://db?sslmode=verify-full&sslrootcert=ca&sslcert=c&sslkey=k": Upstream(
+        Address("db", 5432), None, None, "verify-full", "ca", "c", "k"
+    ),
     "postgresql:///crm?host=/run/postgresql": Upstream(Address(path="/run/postgresql/.s.PGSQL.5432")),
     "postgresql:///?host=/srv/pg&port=7": Upstream(Address(path="/srv/pg/.s.PGSQL.7")),
     "postgresql://u@%2FTmp:7/crm": Upstream(Address(path="/Tmp/.s.PGSQL.7"), "u"),
@@ -56,7 +59,7 @@ NO_UPSTREAMS = {
     "postgresql://a:1,b:2": "one server",
     "postgresql://db:port": "one server",
     "postgresql://db:99999": "up to 65535",
-    "postgresql://db?sslmode=verify-full": "not available in this version",
+    "postgresql://db?sslmode=allow": "sslmode is one of disable, prefer",
     "postgresql://u:secret@db?options=-csearch_path%3Dx": "not options",
 }
 

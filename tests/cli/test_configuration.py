@@ -161,8 +161,6 @@ def test_a_mistake_has_its_place(tmp_path: Path, what: str) -> None:
 
 
 UNAVAILABLE = {
-    "tls: {client: {}}": "tls",
-    "auth: password": "auth",
     "mode: observe": "mode",
     "audit: {durability: strict}": "audit.durability",
     "audit: {sinks: [a, b]}": "audit.sinks",
