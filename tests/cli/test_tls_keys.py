@@ -51,7 +51,7 @@ tls:
     )
     cert, key, ca = folder / "server.crt", folder / "server.key", folder / "ca.crt"
     assert configuration.auth == "password"
-    assert configuration.client_tls == ClientTls(cert, key, ca, "verify-full", True, "TLSv1.3")  # noqa: FBT003
+    assert configuration.client_tls == ClientTls(cert, key, ca, "verify-full", min_version="TLSv1.3")
     assert configuration.upstream_tls == UpstreamTls("verify-full", ca, cert, key, "TLSv1.3")
 
 
