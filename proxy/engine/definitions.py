@@ -25,7 +25,6 @@ from proxy.sql.grammar import Node
 from proxy.sql.relations import RelationName
 from proxy.sql.scopes import Outputs, Sources
 from proxy.sql.tree import strings
-from proxy.verdict import ChangeCatalog, CreateRelation, Effect
 
 _NO_LONGER_NAMED = "…"
 """Stands for the columns of a copy that cannot be told apart."""
@@ -177,24 +176,16 @@ def check_refresh(change: SchemaChange) -> None:
         )
 
 
-# --- effects ----------------------------------------------------------------------------------------------------------
+def unforeseen(change: SchemaChange) -> str:
+    """Why what follows in the same message cannot be judged; '' where it can.
 
-
-def effects(change: SchemaChange) -> tuple[Effect, ...]:
-    """The statement's effects, with what only the meaning of its names tells.
-
-    What inherits from a protected table, or bears a name of the policy, cannot be judged before the catalog shows it.
+    What a table that is made inherits, or that the policy knows its name, shows only in the catalog.
     """
-    kind, node, found = change.facts.statement.kind, change.facts.statement.node, change.facts.effects
-    if kind == "ViewStmt" and is_temporary_view(change):
-        found = (CreateRelation(None, node["view"]["relname"], temporary=True), *found)
-    if kind == "CreateStmt" and _joins(change, node):
-        found = tuple(replace(one, code=True) if isinstance(one, ChangeCatalog) else one for one in found)
-    return found
-
-
-def _joins(change: SchemaChange, node: Node) -> bool:
-    inherited = [change.relation(item.get("RangeVar")) for item in node.get("inhRelations", ())]
+    node = change.facts.statement.node
+    if change.facts.statement.kind != "CreateStmt":
+        return ""
     name = made(node["relation"], change.state)
     named = name in change.policy.tables or bool(kinds_of(change.policy, name))
-    return named or any(change.protects(parent) for parent in inherited)
+    parents = [change.relation(item.get("RangeVar")) for item in node.get("inhRelations", ())]
+    joins = named or any(change.protects(parent) for parent in parents)
+    return f"{change.facts.tag} of a table that is protected stands before it" if joins else ""

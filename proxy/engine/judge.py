@@ -42,6 +42,8 @@ class _Judged:
     secured: bool = False
     quotes_itself: bool = False
     """What runs holds the client's text as data."""
+    unforeseen: str = ""
+    """Why the next statement of the same text cannot be judged."""
     returns: Literal["rows", "column"] = "rows"
     """What a check's column would be to the client."""
 
@@ -72,6 +74,7 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         judged.append(one)
         checks += one.reading.checks
         state = state.after(one.verdict.effects)
+        state = replace(state, unforeseen=state.unforeseen or one.unforeseen)
     try:
         outside, inside = _following(judged, within=False), _following(judged, within=True)
         verdict = _assembled(query, texts, outside, planned)
@@ -184,7 +187,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
     verdict = replace(_verdict(facts, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
-    verdict = replace(verdict, effects=tuple(state.resolved(effect) for effect in resolved.effects))
+    verdict = replace(verdict, effects=tuple(state.resolved(effect) for effect in facts.effects))
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
@@ -193,7 +196,9 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     secured = any(use.decision != "allow" for use in reading.columns) or secures
     # What the server says of the rows that it checks against a new constraint is not for everybody.
     secured |= _reads_nothing(facts) and _names_protected(resolved, grounds)
-    return _Judged(verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts))
+    return _Judged(
+        verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts), unforeseen=resolved.unforeseen
+    )
 
 
 def _names_protected(resolved: Resolved, grounds: Grounds) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.ddl import check_ddl, check_truncate
-from proxy.engine.definitions import copy_clause, effects
+from proxy.engine.definitions import copy_clause, unforeseen
 from proxy.engine.grounds import Grounds
 from proxy.engine.reach import check_reach
 from proxy.engine.refusals import denied, undefined_relation, unsupported
@@ -18,7 +18,6 @@ from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.statements import KINDS, Family
-from proxy.verdict import Effect
 
 _CREATED = {
     "CreateStmt": "relation",
@@ -44,8 +43,8 @@ class Resolved:
     """The system catalogs that do not show as they are."""
     named: dict[int, Relation]
     """Every relation that the statement names, by the id of the node."""
-    effects: tuple[Effect, ...] = ()
-    """The statement's effects, with what only the meaning of its names tells."""
+    unforeseen: str = ""
+    """Why the next statement of the same text cannot be judged."""
 
     def columns_of(self, name: RelationName) -> tuple[str, ...] | None:
         """The columns of a relation as ``*`` shows them; None where nobody knows them (made in this transaction)."""
@@ -75,11 +74,11 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
             resolved.system.append((name, relation, catalog))
         if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):
             resolved.shadows.append((name, relation.schema))
-    if KINDS[facts.statement.kind][0] is not Family.DDL and copy_clause(facts) is None:
-        return replace(resolved, effects=facts.effects)
-    change = SchemaChange(facts, state, grounds, resolved.named)
-    check_ddl(change)
-    return replace(resolved, effects=effects(change))
+    if KINDS[facts.statement.kind][0] is Family.DDL or copy_clause(facts) is not None:
+        change = SchemaChange(facts, state, grounds, resolved.named)
+        check_ddl(change)
+        return replace(resolved, unforeseen=unforeseen(change))
+    return resolved
 
 
 def _may_mean_another(
