@@ -68,6 +68,8 @@ class _Visit(NamedTuple):  # of which there are as many as nodes in a tree: quic
 
 def relations(statement: Node, kind: str) -> list[RelationName]:
     """Every relation named below a statement's node, in the order of the text."""
+    if kind == "ConstraintsSetStmt":
+        return []  # what stands in RangeVars there are names of constraints
     found: list[RelationName] = []
     stack = [_Visit(kind, statement, "", frozenset(), None, "other")]
     while stack:

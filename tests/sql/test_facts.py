@@ -56,6 +56,7 @@ def test_literals_are_never_kept(text: str, kept: str) -> None:
         ("WITH RECURSIVE a AS (SELECT * FROM b), b AS (SELECT 1) TABLE a", []),
         ("WITH a AS (SELECT 1) INSERT INTO a SELECT * FROM a", ["a"]),
         ("SELECT (SELECT 1 FROM a WHERE EXISTS (TABLE b)) FROM (SELECT * FROM c FOR UPDATE OF c) x", ["a", "b", "c"]),
+        ("SET CONSTRAINTS a, b.c IMMEDIATE", []),
         ("MERGE INTO a USING (SELECT * FROM b) s ON true WHEN MATCHED THEN DELETE", ["a", "b"]),
         ("COPY (SELECT * FROM a) TO STDOUT", ["a"]),
         ("EXPLAIN SELECT * FROM a TABLESAMPLE SYSTEM ((SELECT 1 FROM b))", ["a", "b"]),
