@@ -49,8 +49,12 @@ class Journal(Protocol):
         statement: StatementVerdict,
         policy: Policy,
         refusal: Refusal | None,
+        subjects: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """A statement was decided and is about to run (or was refused)."""
+        """A statement was decided and is about to run (or was refused).
+
+        ``subjects``: those whom its bound parameters name, beside those whom its text does.
+        """
         ...
 
     def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:

@@ -286,6 +286,8 @@ class StatementVerdict:
     purpose: str | None
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str], ...] = ()
+    bound_subjects: tuple[tuple[str, int], ...] = ()
+    """(kind, n) of each subject whose key is the value of parameter ``$n``."""
     effects: tuple[Effect, ...] = ()
     cursor: str | None = None
     """The cursor that it reads from by name (FETCH, MOVE), as long as nobody looked up what that shows."""

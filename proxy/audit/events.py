@@ -62,6 +62,19 @@ def statement(statement: StatementVerdict, policy: Policy, refusal: Refusal | No
     )
 
 
+def naming(
+    statement_fields: Fields, statement: StatementVerdict, subjects: tuple[tuple[str, str], ...], hash_key: bytes
+) -> Fields:
+    """The fields of a statement with more subjects than its text names. No text can hold what is replaced: in JSON its
+    quotes are escaped."""
+    before = _subjects_field(statement.subjects, hash_key)
+    return Fields(statement_fields.replace(before, _subjects_field(statement.subjects + subjects, hash_key), 1))
+
+
+def _subjects_field(named: tuple[tuple[str, str], ...], hash_key: bytes) -> Fields:
+    return fields({"subjects": _subjects(tuple(dict.fromkeys(named)), hash_key)})
+
+
 def result(rows: int | None, duration_ms: float, sqlstate: str | None) -> Fields:
     """How a statement ended. ``rows`` is null where its command tag has no count."""
     count = "null" if rows is None else rows

@@ -146,8 +146,11 @@ class AuditJournal:
         statement: StatementVerdict,
         policy: Policy,
         refusal: Refusal | None,
+        subjects: tuple[tuple[str, str], ...] = (),
     ) -> None:
         what = self._decided(statement, policy, refusal)
+        if subjects:
+            what = events.naming(what, statement, subjects, self._hash_key)
         self._record("statement", f'"event_id":"{event_id}"', _session(facts), what)
         if refusal is None:
             self.tally.verdicts[statement.kind] += 1

@@ -26,6 +26,7 @@ from proxy.sql.proof import prove
 from proxy.sql.reader import disagreement
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
+from proxy.sql.tree import constant
 from proxy.verdict import Begin, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
 
 _FOUND_BY_ANALYSIS = frozenset({"42P01", "42883", "0A000"})
@@ -104,7 +105,7 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
     edits = list(dict.fromkeys(edit for one in judged for edit in one.reading.edits))
     data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
     data = data and not any(one.quotes_itself or one.reading.patterns for one in judged)
-    places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects)
+    places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects if location >= 0)
     if not edits:
         secured = any(one.secured for one in judged)
         return Verdict(query, statements, secured=secured, literals_are_data=data, subject_places=places)
@@ -251,7 +252,8 @@ def _verdict(facts: Facts, kind: Kind, purpose: str | None, reading: Reading) ->
         fingerprint=facts.fingerprint,
         purpose=purpose,
         columns=reading.columns,
-        subjects=tuple(dict.fromkeys((kind, key) for kind, key, _ in reading.subjects)),
+        subjects=tuple(dict.fromkeys((kind, key) for kind, key, location in reading.subjects if location >= 0)),
+        bound_subjects=tuple((kind, -location) for kind, _, location in reading.subjects if location < 0),
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
         checked=_checked(facts) if reading.checked else "",
@@ -306,5 +308,15 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds, first: int) ->
     if verdict.checks and first:
         raise unsupported("EXECUTE of a write behind another write", way_out="Send it in a message of its own.")
     [inner] = verdict.statements
-    judged = replace(inner, tag=facts.tag, normalized=facts.normalized, fingerprint=facts.fingerprint)
+    arguments = facts.statement.node.get("params", [])
+    bound = [(kind, arguments[number - 1]) for kind, number in inner.bound_subjects if number <= len(arguments)]
+    keys = {(kind, constant(argument)) for kind, argument in bound}
+    judged = replace(
+        inner,
+        tag=facts.tag,
+        normalized=facts.normalized,
+        fingerprint=facts.fingerprint,
+        subjects=tuple(sorted({*inner.subjects, *((kind, key) for kind, key in keys if key is not None)})),
+        bound_subjects=(),
+    )
     return _Judged(judged, Reading(checks=verdict.checks), secured=verdict.secured)

@@ -30,7 +30,8 @@ class Reading:
     replacements: dict[int, object] = field(default_factory=dict)
     columns: tuple[ColumnUse, ...] = ()
     subjects: tuple[tuple[str, str, int], ...] = ()
-    """(kind, key, byte offset of the literal) of each subject that the text names."""
+    """(kind, key, byte offset of the literal) of each subject that the text names; of one that a parameter ``$n``
+    names (kind, '', -n)."""
     raw_origins: Origins = frozenset()
     """The classified columns that show as they are in every row."""
     patterns: bool = False

@@ -44,13 +44,12 @@ from proxy.engine.write_refusals import (
 from proxy.errors import Refusal
 from proxy.policy.model import Decision, Outcome, SubjectKind, SubjectLink, TablePolicy, Use
 from proxy.sql.clauses import Clauses, wrapped
-from proxy.sql.columns import subject_keys
+from proxy.sql.columns import subject_key, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.flows import Flows
 from proxy.sql.proof import HOLE
 from proxy.sql.quote import identifier, qualified
 from proxy.sql.splice import Change, unexpected
-from proxy.sql.tree import constant, constant_location
 from proxy.sql.writing import Assignment, Given, Modification, given, modifications, parameter
 from proxy.verdict import ColumnUse, DeferredCheck
 
@@ -411,10 +410,10 @@ class _Work:
         for link in {source.rows.subject for source in seen.classification.values()}:
             if link is None or link.key is None:
                 continue
-            for key, location in subject_keys(self.part.node, link.key):
-                yield link.kind, key, location
+            for named in subject_keys(self.part.node, link.key):
+                yield link.kind, *named
             for _, one in assigned.get(link.key, ()):
                 for value in one.values:
-                    key_text = constant(value)
-                    if key_text is not None and not one.part:
-                        yield link.kind, key_text, constant_location(value)
+                    key = subject_key(value)
+                    if key is not None and not one.part:
+                        yield link.kind, *key

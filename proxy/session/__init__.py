@@ -20,6 +20,7 @@
 ``circumstances``  the context of verdicts, kept current
 ``commits``        what statements of a transaction left to its COMMIT
 ``checks``         checks of written rows that a statement carries: what of its answers is theirs
+``subjects``       whom the parameters of a statement name
 ``events``         the audit's events
 ``errors``         errors and notices as the client may see them
 ``reasons``        refusals and endings that the protocol demands

@@ -114,14 +114,20 @@ class Answers:
             case backend.PARSE_COMPLETE | backend.BIND_COMPLETE | backend.CLOSE_COMPLETE:
                 self._dialogue.replies.pop()
                 self._settle(head)
-            case backend.NO_DATA:
-                self._dialogue.replies.pop()
-            case backend.ROW_DESCRIPTION:
-                self._witness(whole, head)
-                if head.kind == frontend.DESCRIBE:
-                    self._dialogue.replies.pop()
-                return checks.described(whole, head)
+            case backend.PARAMETER_DESCRIPTION | backend.NO_DATA | backend.ROW_DESCRIPTION:
+                return self._described(kind, whole, head)
         return None
+
+    def _described(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        if kind == backend.PARAMETER_DESCRIPTION:
+            if head.describes is not None:
+                head.describes.described = backend.read_types(whole)
+            return None
+        if kind == backend.ROW_DESCRIPTION:
+            self._witness(whole, head)
+        if head.kind == frontend.DESCRIBE:
+            self._dialogue.replies.pop()
+        return checks.described(whole, head) if kind == backend.ROW_DESCRIPTION else None
 
     def _settle(self, reply: Reply) -> None:
         """What the message made of names holds."""

@@ -40,6 +40,7 @@ class Bound:
     statement: bytes
     reply: Reply
     before: list[Sent] = field(default_factory=list)
+    portal: Portal | None = None
 
 
 class Binding:
@@ -77,6 +78,7 @@ class Binding:
             self._use_variant(bound, statement, statement.types, verdict)
         circumstances = dialogue.circumstances
         portal = Portal(statement, verdict, circumstances.naming, circumstances.basis(statement.text))
+        bound.portal = portal
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound
 
@@ -99,7 +101,7 @@ class Binding:
         if verdict is None:
             return None
         if verdict.refusal is None and (portal.run is None or (portal.declared and not portal.run.open)):
-            verdict, portal.run = dialogue.audited(verdict)
+            verdict, portal.run = dialogue.audited(verdict, portal.subjects)
             portal.rows = 0
         if verdict.refusal is not None:
             return self._refused_execute(verdict, verdict.refusal)

@@ -164,10 +164,11 @@ class Dialogue:
         if check is not None:
             self.plan_found = check.verdict.text, check.types, found
 
-    def audited(self, verdict: Verdict) -> tuple[Verdict, Run | None]:
-        """Has the audit write that ``verdict`` is about to run. If it cannot, the verdict is a refusal."""
+    def audited(self, verdict: Verdict, subjects: tuple[tuple[str, str], ...] = ()) -> tuple[Verdict, Run | None]:
+        """Has the audit write that ``verdict`` is about to run, and whom its parameters name. If it cannot, the verdict
+        is a refusal."""
         try:
-            return verdict, self.events.begin(verdict, self.circumstances.policy)
+            return verdict, self.events.begin(verdict, self.circumstances.policy, subjects)
         except Exception as error:  # any failure of the audit refuses the statement
             self.outbox.commands.append(Fault(error))
             return refused(verdict.text, AUDIT_FAILED), None

@@ -57,12 +57,13 @@ class Events:
     def purpose_change(self, purpose: str | None) -> None:
         self._journaled(lambda: self._journal.purpose_change(self.facts, purpose))
 
-    def begin(self, verdict: Verdict, policy: Policy) -> Run:
-        """Every statement of a text is about to be forwarded. Raises what the journal raises."""
+    def begin(self, verdict: Verdict, policy: Policy, subjects: tuple[tuple[str, str], ...] = ()) -> Run:
+        """Every statement of a text is about to be forwarded; ``subjects`` are those whom bound parameters name. Raises
+        what the journal raises."""
         events: list[str] = []
         for statement in verdict.statements:
             event = self._journal.new_event_id()
-            self._journal.statement(self.facts, event, statement, policy, None)
+            self._journal.statement(self.facts, event, statement, policy, None, subjects)
             events.append(event)
         return Run(events, self._clock())
 

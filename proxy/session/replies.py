@@ -45,6 +45,7 @@ class Reply:
     expected: str = ""
     statement: Change[Statement] | None = None
     portal: Change[Portal] | None = None
+    describes: Statement | None = None
     executing: Portal | None = None
     variant: Variant | None = None
     limit: int = 0

@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
-from proxy.session import checks, hidden
+from proxy.session import checks, hidden, subjects
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
 from proxy.session.commits import ROLLBACK, Commits, Parts, Step, rolled_back
@@ -375,6 +375,9 @@ class Requests:
             message = frame.data
             if bound.statement != names.statement:
                 message = frontend.renamed_bind(frame.data, names, bound.statement, frame.length)
+            if frame.form is Form.WHOLE and bound.portal is not None and bound.reply.verdict is not None:
+                portal = bound.portal
+                portal.subjects = subjects.bound(frame.data, names, portal.statement, bound.reply.verdict)
             if frame.form is Form.WHOLE:
                 message = checks.bound(message, bound.reply.verdict)
         self._send(frontend.BIND, message, bound.reply)
@@ -444,7 +447,7 @@ class Requests:
             if statement is not None:
                 if statement.withheld and dialogue.replies.barriers:
                     return False  # its private name may be about to go, by DISCARD ALL
-                reply.verdict = statement.verdict
+                reply.verdict, reply.describes = statement.verdict, statement
                 before, private = self._binding.describe(statement)
                 for message, hidden in before:
                     self._send(hidden.kind, message, hidden)

@@ -35,6 +35,7 @@ class Statement:
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
     ``own_types``: those of them that PostgreSQL did not bring.
+    ``described``: the types as the upstream described them, if the client asked.
     ``naming``: the names that there were when the upstream read it. ``stale``: what it has under the client's name
     means other relations than the text does now. ``discarded``: variants of which the same is true.
     """
@@ -48,6 +49,7 @@ class Statement:
     discarded: list[bytes] = field(default_factory=list)
     own_types: tuple[int, ...] = ()
     withheld: bool = False
+    described: tuple[int, ...] = ()
 
     @property
     def sent(self) -> bytes:
@@ -67,14 +69,16 @@ class Portal:
     what it reads was fixed. ``basis``: what was decided upon then, or when its rows were asked for first, which is when
     it ``started``.
 
-    ``rows``: handed out so far by Execute. ``applied``: its effects have been. ``declared``: in SQL; ``hold``: beyond
-    its transaction, which is over if it is ``held``. ``lapsed``: the decision on it is not known any more.
+    ``subjects``: (kind, key) of those whom its parameters name. ``rows``: handed out so far by Execute.
+    ``applied``: its effects have been. ``declared``: in SQL; ``hold``: beyond its transaction, which is over if it is
+    ``held``. ``lapsed``: the decision on it is not known any more.
     """
 
     statement: Statement
     verdict: Verdict
     naming: Naming
     basis: Basis
+    subjects: tuple[tuple[str, str], ...] = ()
     run: Run | None = None
     rows: int = 0
     applied: bool = False

@@ -150,10 +150,10 @@ def _aliases(relation: RelationName, below: list[tuple[str, Node]]) -> tuple[set
 
 
 def subject_keys(level: object, column: str) -> frozenset[tuple[str, int]]:
-    """Constants that a statement compares with ``column`` by ``=`` or IN, with their byte offsets: the subjects that it
-    names.
+    """Constants that a statement compares with ``column`` by ``=`` or IN, with their byte offsets, and parameters
+    (:func:`subject_key`): the subjects that it names.
     """
-    found = set()
+    found: set[tuple[str, int]] = set()
     for node in of_type(level, "A_Expr"):
         if node.get("kind") not in ("AEXPR_OP", "AEXPR_IN") or strings(node.get("name"))[-1:] != ("=",):
             continue
@@ -163,11 +163,19 @@ def subject_keys(level: object, column: str) -> frozenset[tuple[str, int]]:
         if not _is_column(left, column):
             continue
         items = right["List"].get("items", []) if isinstance(right, dict) and "List" in right else [right]
-        for item in items:
-            value, location = constant(item), constant_location(item)
-            if value is not None:
-                found.add((value, location))
+        found |= {key for key in map(subject_key, items) if key is not None}
     return frozenset(found)
+
+
+def subject_key(node: object) -> tuple[str, int] | None:
+    """A constant with its byte offset; parameter ``$n`` as ``('', -n)``; None for anything else."""
+    value = constant(node)
+    if value is not None:
+        return value, constant_location(node)
+    while isinstance(node, dict) and "TypeCast" in node:
+        node = node["TypeCast"].get("arg")
+    number = node["ParamRef"].get("number", 0) if isinstance(node, dict) and "ParamRef" in node else 0
+    return ("", -number) if number else None
 
 
 def _is_column(node: object, column: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from struct import Struct, error
+from struct import Struct, error, unpack_from
 from typing import Final
 
 from proxy.errors import ProtocolViolation
@@ -163,6 +163,14 @@ def _read_origins(whole: bytes) -> frozenset[tuple[int, int]]:
 
 
 _read_short_origins = lru_cache(maxsize=4096)(_read_origins)
+
+
+def read_types(whole: bytes) -> tuple[int, ...]:
+    """The OIDs of a ParameterDescription."""
+    count = _INT16.unpack_from(whole, 5)[0]
+    if len(whole) != 7 + 4 * count:
+        raise ProtocolViolation("malformed ParameterDescription from the upstream")
+    return unpack_from(f"!{count}I", whole, 7)
 
 
 def without_last_column(whole: bytes) -> bytes:

@@ -157,6 +157,25 @@ def read_bind(head: bytes) -> Bind:
     return Bind(portal, statement, rest)
 
 
+def read_parameters(whole: bytes, names: Bind) -> list[tuple[int, bytes | None]]:
+    """The format (0 text, 1 binary) and the value of each parameter of a Bind. Raises ProtocolViolation."""
+    try:
+        count = _INT16.unpack_from(whole, names.rest)[0]
+        formats = unpack_from(f"!{count}H", whole, names.rest + 2)
+        offset = names.rest + 2 + 2 * count
+        values: list[bytes | None] = []
+        for _ in range(_INT16.unpack_from(whole, offset)[0]):
+            (size,) = _INT32.unpack_from(whole, offset + 2)
+            offset += 4
+            values.append(None if size < 0 else whole[offset + 2 : offset + 2 + size])
+            offset += max(size, 0)
+    except error as malformed:
+        raise ProtocolViolation("invalid message format") from malformed
+    if count > 1:
+        return list(zip(formats, values, strict=False))
+    return [(formats[0] if count else 0, value) for value in values]
+
+
 def read_target(whole: bytes) -> Target:
     """The body of a Describe or Close."""
     kind = whole[5:6]

@@ -66,12 +66,18 @@ class Journal(MemoryJournal):
         self.said: list[tuple[str, str, tuple[str, ...], str | None]] = []
 
     def statement(
-        self, facts: SessionFacts, event_id: str, statement: StatementVerdict, policy: Policy, refusal: Refusal | None
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        statement: StatementVerdict,
+        policy: Policy,
+        refusal: Refusal | None,
+        subjects: tuple[tuple[str, str], ...] = (),
     ) -> None:
         said = refusal.sqlstate if refusal is not None else statement.kind
         columns = tuple(f"{use.column} {use.decision}" for use in statement.columns)
         self.said.append((statement.normalized, said, columns, statement.purpose))
-        super().statement(facts, event_id, statement, policy, refusal)
+        super().statement(facts, event_id, statement, policy, refusal, subjects)
 
 
 class Clinic(WatchedServer):

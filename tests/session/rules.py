@@ -239,7 +239,13 @@ class MemoryJournal:
         return f"e{self.count}"
 
     def statement(
-        self, facts: SessionFacts, event_id: str, statement: StatementVerdict, policy: Policy, refusal: Refusal | None
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        statement: StatementVerdict,
+        policy: Policy,
+        refusal: Refusal | None,
+        subjects: tuple[tuple[str, str], ...] = (),  # noqa: ARG002 - the protocol's signature
     ) -> None:
         assert policy is not None
         said = refusal.sqlstate if refusal is not None else statement.kind
