@@ -9,10 +9,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo try test lint format bench fidelity fuzz dist clean
+.PHONY: help demo try test lint format bench fidelity fuzz fuzz-wire dist clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 16
 
 demo: $(VENV)/demo.stamp ## the same table as different people see it: PostgreSQL, sample data, proxy, scenes
 	@$(BIN)/python -m proxy demo --tour
@@ -41,6 +41,9 @@ fidelity: $(VENV)/dev.stamp ## PostgreSQL's own regression scripts, directly and
 
 fuzz: $(VENV)/dev.stamp ## random statements against two databases that differ in hidden cells (MINUTES=10 SEED=1)
 	$(BIN)/python -m tests.noninterference.fuzz --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
+fuzz-wire: $(VENV)/dev.stamp ## random and damaged conversations against framing and session (PACKETS=1000000 SEED=1)
+	$(BIN)/python -m tests.session.fuzz --packets $(or $(PACKETS),1000000) --seed $(or $(SEED),1)
 
 dist: $(VENV)/dev.stamp ## the wheel, in dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
