@@ -273,6 +273,49 @@ class DeferredCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFormat:
+    """The options of a COPY FROM that say how its data is written. ``columns``: how many fields a row has.
+
+    ``header``: the first line is none. ``mark_ends``: in CSV, too, a line ``\\.`` ends the data (before PostgreSQL 18).
+    """
+
+    kind: Literal["text", "csv", "binary"]
+    columns: int
+    delimiter: bytes = b"\t"
+    null: bytes = b"\\N"
+    quote: bytes = b'"'
+    escape: bytes = b'"'
+    header: bool = False
+    mark_ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CopyGroup:
+    """Columns of a COPY FROM whose writing asks the same of a row. ``fields`` are their numbers in a row (from 0).
+
+    Of each row in which one of them is not NULL, the fields ``values`` (of types ``types``, by OID) go into ``sql``:
+    one SELECT over as many parameters of type text[], an element for each row. It fails with ``<secret>:<number>`` in
+    its error where one of the rows may not be written. Without ``sql`` none may.
+    """
+
+    fields: tuple[int, ...]
+    number: int
+    sql: str = ""
+    values: tuple[int, ...] = ()
+    types: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCheck:
+    """How the rows of a COPY FROM STDIN are checked: by their data, once they are stored. ``filtered``: it has a WHERE,
+    so that fewer may be stored than there are."""
+
+    form: CopyFormat
+    groups: tuple[CopyGroup, ...]
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StatementVerdict:
     """One statement of a text. ``tag`` is its kind (``SELECT``). ``normalized`` has ``?`` for every literal and no
     comments; ``fingerprint`` names its shape. ``purpose`` is the purpose in force for it, None if none.
@@ -301,6 +344,8 @@ class StatementVerdict:
     """The text's RETURNING carries a check of the rows written. ``rows``: the client asked for no result, so its
     description and rows are dropped and no row limit applies. ``column``: the last column of the result is the check's
     and is cut off."""
+    copying: CopyCheck | None = None
+    """It is a COPY FROM STDIN whose rows are checked. Alone in its text."""
     deferred: tuple[DeferredCheck, ...] = ()
     """What must hold when the transaction commits, if this completes. Only in a text to be run within a block."""
 

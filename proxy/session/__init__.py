@@ -4,6 +4,7 @@
 ``outbox``         what it wants done
 ``startup``        first byte to first ReadyForQuery: parameters, authentication, the session's own query
 ``requests``       what becomes of each client message: relayed, decided, held, or replaced by one that fails upstream
+``queries``        simple queries: sent whole, in parts, or as messages of the extended protocol
 ``binding``        Bind and Execute, where prepared statements are decided
 ``cursors``        whether a cursor or portal may go on, and what FETCH shows
 ``answers``        what each upstream message is the answer to, and what the client sees of it
@@ -19,6 +20,7 @@
 ``inquiry``        questions of our own to the upstream, between the client's messages
 ``circumstances``  the context of verdicts, kept current
 ``commits``        what statements of a transaction left to its COMMIT
+``loads``          COPY FROM STDIN into tables whose rows are checked: ``loading`` one, ``copied`` its rows
 ``checks``         checks of written rows that a statement carries: what of its answers is theirs
 ``subjects``       whom the parameters of a statement name
 ``events``         the audit's events

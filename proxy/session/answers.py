@@ -8,6 +8,7 @@ from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.session import checks, errors
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
+from proxy.session.loading import Loading, Stage
 from proxy.session.reasons import FAILED_TRANSACTION, INTERNAL_ERROR, HiddenOrigin, SessionOver, StateLost
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
@@ -174,6 +175,8 @@ class Answers:
     # --- completion ---------------------------------------------------------------------------------------------------
 
     def _complete(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        if self._dialogue.loading is not None and kind == backend.COMMAND_COMPLETE:
+            return self._stored(self._dialogue.loading, whole, head)
         tag = backend.read_tag(whole) if kind == backend.COMMAND_COMPLETE else b""
         statement = self._statement(kind, head)
         masked = statement is not None and statement.kind == "mask" and self._notifies()
@@ -195,6 +198,14 @@ class Answers:
         if effects and statement is not None:
             self._apply(effects, tag, statement, head)
         return errors.MASKED_NOTICE + whole if masked else None
+
+    def _stored(self, loading: Loading, whole: bytes, head: Reply) -> bytes:
+        """The rows of a COPY are stored, and are to be checked before the client hears of them."""
+        self._dialogue.replies.pop()
+        if head.executing is not None:
+            head.executing.applied = True
+        loading.completed(whole)
+        return b""
 
     @staticmethod
     def _statement(kind: int, head: Reply) -> StatementVerdict | None:
@@ -253,6 +264,8 @@ class Answers:
         if not dialogue.replies.enter_copy():
             raise StateLost("the upstream takes data for no COPY")
         dialogue.copy_in = True
+        if dialogue.loading is not None:
+            dialogue.loading.stage = Stage.TAKING
 
     def _ready(self, whole: bytes, head: Reply) -> None:
         dialogue = self._dialogue
@@ -295,7 +308,9 @@ class Answers:
             raise StateLost("an error names what no client may know")
         sqlstate = sqlstate if refusal is None else refusal.sqlstate
         dialogue.transaction.fail()
-        dialogue.rolls_back = dialogue.rolls_back or head.left is not None
+        dialogue.rolls_back = dialogue.rolls_back or (head.left is not None and head.left.at_commit)
+        if dialogue.loading is not None:
+            dialogue.loading.failed()
         dialogue.copy_in = False
         if head.kind == frontend.QUERY:
             dialogue.replies.fail(head)

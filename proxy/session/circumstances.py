@@ -115,6 +115,14 @@ class Circumstances:
 
     def decide(self, text: bytes) -> Verdict:
         """The verdict on exactly this text, now."""
+        return self._here(self._decide(text))
+
+    def forms(self, text: bytes) -> tuple[Verdict, ...]:
+        """The verdict on this text as of now, for a text that began outside of a transaction block and inside one."""
+        verdict = self._decide(text)
+        return (verdict,) if verdict.within_block is None else (verdict, verdict.within_block)
+
+    def _decide(self, text: bytes) -> Verdict:
         try:
             decisions = self._present().decisions
             verdict = decisions.known.get(text)
@@ -125,7 +133,7 @@ class Circumstances:
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return refused(text, DECIDING_FAILED)
-        return self._here(verdict)
+        return verdict
 
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """May values be converted to these types, now?"""

@@ -7,10 +7,9 @@ protocol at the client's Sync, before which the upstream would read nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Protocol
 
 from proxy.policy.model import Policy
 from proxy.session.dialogue import Dialogue
@@ -20,7 +19,12 @@ from proxy.session.replies import Reply
 from proxy.verdict import Commit, Rollback, StatementVerdict, Verdict
 from proxy.wire import frontend
 
-Send = Callable[[int, bytes, Reply | None], None]
+
+class Send(Protocol):
+    """Puts a message of this kind, and its reply, behind those before."""
+
+    def __call__(self, kind: int, message: bytes, reply: Reply | None = None, /) -> None: ...
+
 
 ROLLBACK: Final = b"ROLLBACK"
 _ROLLED_BACK: Final = Verdict(

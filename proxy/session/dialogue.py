@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from tempfile import TemporaryFile
 from typing import Final
 
 from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
+from proxy.session.copied import Spool
 from proxy.session.events import Clock, Events, Run
 from proxy.session.inquiry import Inquiry
+from proxy.session.loading import Loading
 from proxy.session.migrations import Migrations, concerns_others
 from proxy.session.names import Names, Unsettled
 from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox, ReadOwnCatalog
@@ -34,7 +37,8 @@ class Dialogue:
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
     ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
-    ``rolls_back``: a check before COMMIT failed, and the transaction is to be rolled back.
+    ``rolls_back``: a check before COMMIT failed, and the transaction is to be rolled back. ``loading``: a COPY FROM
+    STDIN whose rows are checked is under way; ``open_spool`` opens files for their subjects.
     """
 
     outbox: Outbox
@@ -62,6 +66,8 @@ class Dialogue:
     types_sought: tuple[int, ...] = ()
     rolls_back: bool = False
     announced: bool = False
+    open_spool: Spool = TemporaryFile
+    loading: Loading | None = None
     terminated: bool = False
     upstream_ending: str | None = None
 

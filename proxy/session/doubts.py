@@ -49,7 +49,7 @@ class Doubts:
         """What the upstream sends (``data``) may rest on another catalog than the one that is known: read that anew."""
         dialogue = self._dialogue
         head = dialogue.replies.head
-        if head is None:
+        if head is None or not data:
             return False
         now = self._clock()
         begins = head.verdict is not None and head.begun != head.completed
@@ -93,6 +93,8 @@ class Doubts:
             return self._cursors.stands(portal)
         if reply.query is None:
             return True
-        now = self._dialogue.circumstances.decide(reply.query)
-        same = alike(now, verdict) if reply.kind != frontend.QUERY else now.text == verdict.text
-        return now.refusal is None and same
+        for now in self._dialogue.circumstances.forms(reply.query):
+            same = alike(now, verdict) if reply.kind != frontend.QUERY else now.text == verdict.text
+            if now.refusal is None and same:
+                return True
+        return False

@@ -17,17 +17,18 @@ from proxy.wire import frontend
 Sent = tuple[bytes, Reply]
 
 
-def prepared(name: bytes, text: bytes) -> list[Sent]:
+def prepared(name: bytes, text: bytes, types: bytes = b"\0\0") -> list[Sent]:
     """Messages that prepare ``text`` under ``name``, whatever that stood for before."""
     return [
         (frontend.close(frontend.STATEMENT, name), Reply(frontend.CLOSE, hidden=True)),
-        (frontend.parse(name, text), Reply(frontend.PARSE, hidden=True)),
+        (frontend.parse(name, text, types), Reply(frontend.PARSE, hidden=True)),
     ]
 
 
 def run(name: bytes, left: Left | None = None, parameters: Sequence[bytes] = ()) -> list[Sent]:
-    """Messages that run what is prepared under ``name``. ``left``: the check that it makes."""
-    rest = b"\0\0" + len(parameters).to_bytes(2, "big")
+    """Messages that run what is prepared under ``name``, with ``parameters`` in binary format. ``left``: the check that
+    it makes."""
+    rest = b"\0\1\0\1" + len(parameters).to_bytes(2, "big")
     rest += b"".join(len(value).to_bytes(4, "big") + value for value in parameters) + b"\0\0"
     return [
         (frontend.bind(name, name, rest), Reply(frontend.BIND, hidden=True, left=left)),

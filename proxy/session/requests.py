@@ -11,16 +11,18 @@ import re
 from typing import Final
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
-from proxy.errors import INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
+from proxy.errors import ProtocolViolation, Refusal
 from proxy.session import checks, hidden, subjects
 from proxy.session.binding import Binding
-from proxy.session.circumstances import names_prepared, refused
-from proxy.session.commits import ROLLBACK, Commits, Parts, Step, rolled_back
+from proxy.session.circumstances import refused
+from proxy.session.commits import ROLLBACK, Commits, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.doubts import LATE_SECONDS
-from proxy.session.events import Run
+from proxy.session.loading import copies
+from proxy.session.loads import Loads
 from proxy.session.names import Unsettled
+from proxy.session.queries import Queries
 from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement
@@ -49,7 +51,17 @@ class Requests:
         self._cursors = Cursors(dialogue)
         self._binding = Binding(dialogue, self._cursors)
         self._commits = Commits(dialogue, self._send)
-        self._parts: Parts | None = None
+        self._loads = Loads(dialogue, self._send)
+        self._queries = Queries(
+            dialogue,
+            self._binding,
+            self._cursors,
+            self._commits,
+            self._loads,
+            limits.statement,
+            self._send,
+            self._sync,
+        )
         self._waiting: Frame | None = None
         self._flushed = True
         self._unfinished = False
@@ -58,8 +70,11 @@ class Requests:
 
     @property
     def waiting(self) -> bool:
-        """A message is held until replies in flight have come, or until other sessions have had their turn."""
-        return self._waiting is not None or self._unfinished
+        """A message is held until replies in flight have come, or until other sessions have had their turn; or an
+        answer is held until rows are checked."""
+        dialogue = self._dialogue
+        loads = dialogue.loading is not None and not dialogue.copy_in
+        return self._waiting is not None or self._unfinished or loads
 
     @property
     def unfinished(self) -> bool:
@@ -69,6 +84,8 @@ class Requests:
     def advance(self) -> None:
         """Handles what the client sent, as far as it can be handled now."""
         self._unfinished = False
+        if self._dialogue.loading is not None:
+            self._loads.advance()
         for _ in range(FRAMES_AT_ONCE):
             if self._dialogue.terminated or self.stopped:
                 return
@@ -93,9 +110,10 @@ class Requests:
         """False if the frame must wait."""
         dialogue = self._dialogue
         kind = frame.kind
-        if dialogue.replies.copies and not dialogue.copy_in:
+        if (dialogue.replies.copies and not dialogue.copy_in) or self._loads.holds(kind):
             return False
         if frame.form is Form.PIECE:
+            self._loads.data(frame.data)
             dialogue.outbox.upstream.append(frame.data)
             return True
         if len(dialogue.replies) >= MAX_IN_FLIGHT and not dialogue.copy_in:
@@ -117,7 +135,7 @@ class Requests:
         """What is decided now would run much later: behind a statement that takes long. No driver sends a simple query
         before the answer to another has come, so there is nothing to be gained by deciding on one."""
         if kind == frontend.QUERY:
-            return self._parts is None
+            return not self._queries.in_parts
         head = self._dialogue.replies.head
         return head is not None and self._dialogue.clock() - head.sent > LATE_SECONDS
 
@@ -131,7 +149,7 @@ class Requests:
     def _decided(self, frame: Frame) -> bool:
         match frame.kind:
             case frontend.QUERY:
-                return self._query(frame)
+                return self._queries.query(frame)
             case frontend.PARSE:
                 return self._parse(frame)
             case frontend.BIND:
@@ -139,7 +157,7 @@ class Requests:
             case frontend.EXECUTE:
                 return self._execute(frame)
             case _:
-                self._refuse_query(refused(b"", FUNCTION_CALL), FUNCTION_CALL)
+                self._queries.refuse(refused(b"", FUNCTION_CALL), FUNCTION_CALL)
                 return True
 
     def _must_wait(self, frame: Frame) -> bool:
@@ -172,135 +190,6 @@ class Requests:
                 reply.policy = dialogue.circumstances.policy
             dialogue.replies.append(reply)
 
-    # --- simple query -------------------------------------------------------------------------------------------------
-
-    def _query(self, frame: Frame) -> bool:
-        if frame.form is Form.OVERSIZE:
-            refusal = too_long(self._limits.statement)
-            self._refuse_query(refused(b"", refusal), refusal)
-            return True
-        dialogue = self._dialogue
-        if self._parts is not None:
-            return self._next_part(self._parts, frame)
-        if dialogue.rolls_back:
-            self._roll_back()
-            return True
-        text = frontend.read_query(frame.data)
-        verdict = self._decide_query(text)
-        if verdict is None:
-            return False
-        if verdict.refusal is None:
-            if self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT:
-                return False
-            verdict, run = dialogue.audited(verdict)
-        if verdict.refusal is not None:
-            self._refuse_query(verdict, verdict.refusal)
-            return True
-        transaction = dialogue.transaction
-        barrier = verdict.has_effects or (transaction.dirty and not transaction.in_block)
-        whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
-        policy = dialogue.circumstances.policy
-        if verdict.has_effects:
-            dialogue.announce(verdict)
-        if verdict.commits and self._commits.concerned(verdict):
-            self._parts = Parts(verdict, policy, run)
-            return self._next_part(self._parts, frame)
-        reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier, query=text))
-        self._send(frontend.QUERY, whole, reply)
-        return True
-
-    def _decide_query(self, text: bytes) -> Verdict | None:
-        """The verdict on a simple query; None: wait."""
-        dialogue = self._dialogue
-        if self._must_settle(text):
-            return None
-        decided = dialogue.planned(text, dialogue.circumstances.decide(text))
-        return decided if decided is None or decided.refusal is not None else self._cursors.fetching(decided)
-
-    def _next_part(self, parts: Parts, frame: Frame) -> bool:
-        """Sends the next part of a query that commits in its midst."""
-        dialogue = self._dialogue
-        if dialogue.replies:
-            return parts.sent == 0 and self._send_part(parts)
-        if dialogue.rolls_back:
-            self._roll_back()
-        elif not parts.failed:
-            waits = self._commits.before(parts.verdict, parts.next_statement, frame, simple=True) is Step.WAIT
-            return not waits and self._send_part(parts)
-        if parts.run is not None and parts.run.open:
-            dialogue.events.abandon(parts.run, INSUFFICIENT_PRIVILEGE)
-        self._parts = None
-        return True
-
-    def _send_part(self, parts: Parts) -> bool:
-        """True if it was the last one."""
-        text, reply = parts.next()
-        self._send(frontend.QUERY, frontend.query(text), self._forget_unnamed(reply))
-        if parts.all_sent:
-            self._parts = None
-        return parts.all_sent
-
-    def _roll_back(self) -> None:
-        """In the place of a COMMIT that a check forbade."""
-        self._dialogue.rolls_back = False
-        self._send(frontend.QUERY, frontend.query(ROLLBACK), self._forget_unnamed(rolled_back(frontend.QUERY)))
-
-    def _refuse_query(self, verdict: Verdict, refusal: Refusal) -> None:
-        refusal, run = self._dialogue.audited_refusal(verdict, refusal)
-        transaction = self._dialogue.transaction
-        if verdict.told_by == "grammar" or (verdict.told_by and not transaction.failed):
-            self._tell(verdict, refusal, run)
-            return
-        reply = Reply(
-            frontend.QUERY,
-            run=run,
-            barrier=transaction.dirty and not transaction.in_block,
-            refused=refusal,
-            expected=UNDEFINED_TABLE,
-        )
-        self._forget_unnamed(reply)
-        self._send(frontend.QUERY, frontend.query(FAILING_QUERY), reply)
-
-    def _tell(self, verdict: Verdict, refusal: Refusal, run: Run | None) -> None:
-        """Has the upstream tell in its own words what is wrong with a simple query."""
-        dialogue = self._dialogue
-        for kind in (frontend.STATEMENT, frontend.PORTAL):
-            self._send(frontend.CLOSE, frontend.close(kind, b""), self._forgetting(kind))
-        for message, reply in hidden.told(dialogue, verdict, refusal, run, b"\0\0"):
-            self._send(reply.kind, message, reply)
-        self._sync(frontend.SYNC_MESSAGE)
-
-    def _forgetting(self, kind: bytes) -> Reply:
-        """The reply to a Close of the unnamed statement or portal, as a simple query drops it."""
-        dialogue, reply = self._dialogue, Reply(frontend.CLOSE, hidden=True)
-        if kind == frontend.STATEMENT:
-            self._release_unnamed()
-            reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
-        else:
-            reply.portal = dialogue.portals.change(b"", None, dialogue.segment)
-        return reply
-
-    def _forget_unnamed(self, reply: Reply) -> Reply:
-        """A simple query drops the unnamed statement and portal (manual, 55.2.3)."""
-        dialogue = self._dialogue
-        if dialogue.statements.known(b""):
-            self._release_unnamed()
-            reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
-        if dialogue.portals.known(b""):
-            reply.portal = dialogue.portals.change(b"", None, dialogue.segment)
-        return reply
-
-    def _release_unnamed(self) -> None:
-        """Closes what was prepared behind the client's back for the unnamed statement, before that goes away."""
-        statement = self._dialogue.statements.look_up(b"", self._dialogue.segment)
-        if isinstance(statement, Statement) and statement.variants:
-            for message, hidden in self._binding.close_variants(statement):
-                self._send(frontend.CLOSE, message, hidden)
-
-    def _must_settle(self, text: bytes) -> bool:
-        """The text may EXECUTE a name whose meaning is in flight."""
-        return not self._dialogue.statements.settled and names_prepared(text)
-
     # --- extended query -----------------------------------------------------------------------------------------------
 
     def _parse(self, frame: Frame) -> bool:
@@ -310,7 +199,7 @@ class Requests:
             self._refuse_parse(dialogue.missing, b"\0\0", refused(b"", refusal), refusal)
             return True
         name, text, types = frontend.read_parse(frame.data)
-        if self._must_settle(text):
+        if self._queries.must_settle(text):
             return False
         verdict = dialogue.circumstances.decide(text)
         if verdict.refusal is not None and verdict.permanent:
@@ -327,7 +216,7 @@ class Requests:
         sent = verdict if verdict.refusal is None else None
         statement = Statement(text, types, dialogue.circumstances.naming, sent, own_types=own_types)
         if not name:
-            self._release_unnamed()
+            self._queries.release_unnamed()
         change = dialogue.statements.change(name, statement, dialogue.segment)
         if sent is None:
             statement.withheld = True
@@ -344,7 +233,9 @@ class Requests:
         if verdict.told_by:
             if not name:
                 self._send(
-                    frontend.CLOSE, frontend.close(frontend.STATEMENT, b""), self._forgetting(frontend.STATEMENT)
+                    frontend.CLOSE,
+                    frontend.close(frontend.STATEMENT, b""),
+                    self._queries.forgetting(frontend.STATEMENT),
                 )
             for message, reply in hidden.told(dialogue, verdict, refusal, run, types):
                 self._send(reply.kind, message, reply)
@@ -387,14 +278,18 @@ class Requests:
         name, limit = frontend.read_execute(frame.data)
         portal = self._dialogue.portals.look_up(name, self._dialogue.segment)
         verdict = portal.verdict if isinstance(portal, Portal) else None
-        if verdict is not None and self._commits.before(verdict, 0, frame, simple=False) is Step.WAIT:
-            return False
+        if verdict is not None:
+            waits = self._commits.before(verdict, 0, frame, simple=False) is Step.WAIT
+            if waits or self._queries.must_load_alone(verdict):
+                return False
         reply = self._binding.execute(name, limit)
         if reply is None:
             return False
         message = frame.data if reply.refused is None else frontend.execute(self._dialogue.missing)
         if limit > 0 and reply.refused is None and reply.verdict is not None and checks.drops_rows(reply.verdict):
             message = frontend.execute(name)
+        if reply.verdict is not None and copies(reply.verdict):
+            self._loads.begin(reply.verdict, reply.run, simple=False)
         self._send(frontend.EXECUTE, message, reply)
         return True
 
@@ -478,5 +373,5 @@ class Requests:
         if whole[0] == frontend.COPY_DONE:
             frontend.require_empty(whole)
         dialogue = self._dialogue
-        dialogue.outbox.upstream.append(whole)
+        dialogue.outbox.upstream.append(whole if dialogue.loading is None else self._loads.ended(whole))
         dialogue.copy_in = False

@@ -30,11 +30,13 @@ from proxy.wire import backend
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A check that ``statement`` left to COMMIT. ``secret``: what the check's error holds."""
+    """A check that ``statement`` left to be made later. ``secret``: what the check's error holds. ``at_commit``: if it
+    fails, it is the transaction that fails."""
 
     check: DeferredCheck
     secret: str
     statement: StatementVerdict
+    at_commit: bool = True
 
 
 class Transaction:

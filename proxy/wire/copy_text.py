@@ -8,8 +8,9 @@ read as it reads it. What it reads in an unusual way is refused: :class:`Unusual
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
+
+from proxy.verdict import CopyFormat
 
 MAX_ROW: Final = 64 * 1024 * 1024
 """Bytes of a row, at most: one is held until its end has come."""
@@ -28,23 +29,6 @@ _END_MARK = re.compile(rb"(?<!\\)(?:\\\\)*\\\.")
 
 class UnusualCopyData(Exception):
     """The data has a form that is not read here. The message says which; it holds nothing of the data."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopyFormat:
-    """The options of a COPY FROM that say how its data is written. ``columns``: how many fields a row has.
-
-    ``header``: the first line is none. ``mark_ends``: in CSV, too, a line ``\\.`` ends the data (before PostgreSQL 18).
-    """
-
-    kind: Literal["text", "csv", "binary"]
-    columns: int
-    delimiter: bytes = b"\t"
-    null: bytes = b"\\N"
-    quote: bytes = b'"'
-    escape: bytes = b'"'
-    header: bool = False
-    mark_ends: bool = False
 
 
 class CopyText:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.wire import backend, frontend
+from proxy.wire.copy_binary import SIGNATURE
 from proxy.wire.frontend import PORTAL, STATEMENT, SYNC_MESSAGE
 from tests.fix_postgres import Database
 from tests.server.conftest import RunningServer
@@ -29,6 +30,8 @@ CONSTRAINED = """
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION constrained.partner();
 """
 
+COPY_DONE = frontend.message(frontend.COPY_DONE, b"")
+COPY_FAIL = frontend.message(frontend.COPY_FAIL, b"changed my mind\0")
 COUNT = simple("SELECT count(*) FROM checked")
 
 
@@ -57,6 +60,17 @@ def described(text: str, *arguments: str) -> bytes:
         + frontend.close(STATEMENT, b"d")
         + SYNC_MESSAGE
     )
+
+
+def data(text: str) -> bytes:
+    return frontend.message(frontend.COPY_DATA, text.encode())
+
+
+def binary(rows: list[tuple[int, bytes]]) -> bytes:
+    body = SIGNATURE + bytes(8)
+    for number, text in rows:
+        body += b"\0\2\0\0\0\4" + number.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text
+    return frontend.message(frontend.COPY_DATA, body + b"\xff\xff")
 
 
 CONVERSATIONS: dict[str, bytes] = {
@@ -266,6 +280,110 @@ CONVERSATIONS: dict[str, bytes] = {
     + COUNT,
 }
 
+LOADS: dict[str, bytes] = {
+    "COPY": simple("COPY checked FROM STDIN") + data("1\ta\n2\t\\N\n") + COPY_DONE + COUNT,
+    "COPY, refused": simple("COPY checked FROM STDIN") + data("1\ta\n0\tb\n") + COPY_DONE + COUNT,
+    "COPY of nothing": simple("COPY checked FROM STDIN") + COPY_DONE + COUNT,
+    "COPY in small pieces": simple("COPY checked FROM STDIN")
+    + b"".join(data(piece) for piece in "1\ta\n2\tb\n3\tc\n")
+    + COPY_DONE
+    + COUNT,
+    "COPY of many": simple("COPY checked FROM STDIN")
+    + data("".join(f"{n}\ta\n" for n in range(1, 60_000)))
+    + COPY_DONE
+    + COUNT,
+    "COPY of many, the last refused": simple("COPY checked FROM STDIN")
+    + data("".join(f"{n}\ta\n" for n in range(40_000, -1, -1)))
+    + COPY_DONE
+    + COUNT,
+    "COPY of some columns": simple("COPY checked (n) FROM STDIN") + data("1\n2\n") + COPY_DONE + COUNT,
+    "COPY of NULL": simple("COPY checked FROM STDIN") + data("\\N\ta\n") + COPY_DONE + COUNT,
+    "COPY of CSV": simple("COPY checked FROM STDIN (format csv, header)")
+    + data('n,s\n1,"a\nb"\n2,c\n')
+    + COPY_DONE
+    + COUNT,
+    "COPY of CSV, refused": simple("COPY checked FROM STDIN (format csv)") + data('"0",a\n') + COPY_DONE + COUNT,
+    "COPY of binary data": simple("COPY checked FROM STDIN (format binary)")
+    + binary([(1, b"a"), (2, b"b")])
+    + COPY_DONE
+    + COUNT,
+    "COPY of binary data, refused": simple("COPY checked FROM STDIN (format binary)")
+    + binary([(1, b"a"), (0, b"b")])
+    + COPY_DONE
+    + COUNT,
+    "COPY of what the server does not take": simple("COPY checked FROM STDIN") + data("x\ty\n") + COPY_DONE + COUNT,
+    "COPY of rows that are too short": simple("COPY checked FROM STDIN") + data("1\n2\n") + COPY_DONE + COUNT,
+    "COPY that the client gives up": simple("COPY checked FROM STDIN") + data("1\ta\n") + COPY_FAIL + COUNT,
+    "COPY that does not begin": simple("BEGIN READ ONLY")
+    + simple("COPY checked FROM STDIN")
+    + simple("ROLLBACK")
+    + COUNT,
+    "COPY in a block": simple("BEGIN")
+    + simple("COPY checked FROM STDIN")
+    + data("1\ta\n")
+    + COPY_DONE
+    + COUNT
+    + simple("COMMIT")
+    + COUNT,
+    "COPY in a block, refused": simple("BEGIN; SAVEPOINT s")
+    + simple("COPY checked FROM STDIN")
+    + data("0\ta\n")
+    + COPY_DONE
+    + simple("SELECT 1")
+    + simple("ROLLBACK TO s")
+    + COUNT
+    + simple("COMMIT"),
+    "COPY in a block, refused at COMMIT": simple("BEGIN")
+    + simple("COPY checked FROM STDIN")
+    + data("-1\ta\n-2\tb\n1\tc\n")
+    + COPY_DONE
+    + simple("COMMIT")
+    + COUNT,
+    "extended COPY": prepared("COPY checked FROM STDIN")
+    + run()
+    + data("1\ta\n")
+    + COPY_DONE
+    + SYNC_MESSAGE
+    + pipeline("SELECT 1")
+    + COUNT,
+    "extended COPY, refused": prepared("COPY checked FROM STDIN")
+    + run()
+    + data("0\ta\n")
+    + COPY_DONE
+    + SYNC_MESSAGE
+    + pipeline("SELECT 1")
+    + COUNT,
+    "extended COPY amid others, refused": prepared("INSERT INTO checked VALUES (5)")
+    + run()
+    + prepared("COPY checked FROM STDIN")
+    + run()
+    + data("0\ta\n")
+    + COPY_DONE
+    + prepared("SELECT 1")
+    + run()
+    + SYNC_MESSAGE
+    + COUNT,
+    "extended COPY with Sync ahead of its data": prepared("COPY checked FROM STDIN")
+    + run()
+    + SYNC_MESSAGE
+    + data("1\ta\n")
+    + COPY_DONE
+    + SYNC_MESSAGE
+    + COUNT,
+    "COPY that drops the unnamed statement": prepared("SELECT 5")
+    + SYNC_MESSAGE
+    + simple("COPY checked FROM STDIN")
+    + data("1\ta\n")
+    + COPY_DONE
+    + run()
+    + SYNC_MESSAGE
+    + COUNT,
+    "one COPY behind another, refused": (simple("COPY checked FROM STDIN") + data("1\ta\n") + COPY_DONE)
+    + (simple("COPY checked FROM STDIN") + data("0\ta\n") + COPY_DONE)
+    + (simple("COPY checked FROM STDIN") + data("2\ta\n") + COPY_DONE)
+    + COUNT,
+}
+
 
 @pytest.fixture(scope="module")
 def tables(module_database: Database) -> Database:
@@ -307,9 +425,9 @@ def conversation(client: RawClient, messages: bytes) -> list[bytes | str]:
     return said
 
 
-@pytest.mark.parametrize("case", CONVERSATIONS)
+@pytest.mark.parametrize("case", CONVERSATIONS | LOADS)
 def test_conversations(server: RunningServer, empty: Database, case: str) -> None:
-    messages = CONVERSATIONS[case]
+    messages = (CONVERSATIONS | LOADS)[case]
     with RawClient(empty.postgres.host, empty.postgres.port, empty.name, search_path="constrained") as direct:
         expected = conversation(direct, messages)
     with RawClient("127.0.0.1", server.port, empty.name) as through:

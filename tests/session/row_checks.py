@@ -13,7 +13,18 @@ from dataclasses import replace
 from typing import Literal
 
 from proxy.errors import Refusal
-from proxy.verdict import Begin, Commit, DeferredCheck, Prepare, Rollback, StatementVerdict, Verdict
+from proxy.verdict import (
+    Begin,
+    Commit,
+    CopyCheck,
+    CopyFormat,
+    CopyGroup,
+    DeferredCheck,
+    Prepare,
+    Rollback,
+    StatementVerdict,
+    Verdict,
+)
 
 SECRET = "_s3cret"
 REFUSAL = Refusal("42501", "consentry: row refused", "Columns: checked.n.", "Write a positive one.")
@@ -28,6 +39,7 @@ DEFERRED = DeferredCheck(
     AT_COMMIT,
 )
 _WRITES = re.compile(r"(?:PREPARE .* AS )?(?:INSERT INTO|UPDATE|DELETE FROM) checked\b", re.IGNORECASE | re.DOTALL)
+_COPIES = re.compile(r"COPY checked(?: \((n)\))? FROM STDIN(?: \((.*)\))?", re.IGNORECASE)
 _LEAVES = (
     f" WHEN n < 0 THEN CASE WHEN pg_catalog.set_config('consentry.d{SECRET}',"
     f" pg_catalog.concat({_LEFT}, n::text, ','), true) IS NULL THEN 0 END"
@@ -38,7 +50,7 @@ def with_checks(verdict: Verdict, parts: list[str], prepared: Mapping[str, str])
     """The verdict on a text whose statements are ``parts``, with the checks of what they write."""
     runs = [_run(part, prepared) for part in parts]
     commits = any(isinstance(effect, Commit) for one in verdict.statements[1:] for effect in one.effects)
-    if not commits and not any(map(_WRITES.match, runs)):
+    if not commits and not any(_WRITES.match(run) or _COPIES.match(run) for run in runs):
         return verdict
     return replace(_checked(verdict, parts, runs), within_block=_checked(verdict, parts, runs, in_block=True))
 
@@ -67,7 +79,7 @@ def _checked(verdict: Verdict, parts: list[str], runs: list[str], *, in_block: b
                 text = text[:offset] + check + text[offset:]
                 edits.append((offset, len(check), 0))
                 offset += len(check)
-        statements.append(statement)
+        statements.append(_copying(statement, run, in_block=in_block))
     return replace(
         verdict,
         text=text.encode() if edits else verdict.text,
@@ -93,3 +105,23 @@ def _statement(statement: StatementVerdict, run: str, *, in_block: bool) -> tupl
     if effects:
         return replace(statement, effects=effects), check
     return replace(statement, checked=checked, deferred=deferred), check
+
+
+def _copying(statement: StatementVerdict, run: str, *, in_block: bool) -> StatementVerdict:
+    copy = _COPIES.match(run)
+    if copy is None:
+        return statement
+    options = copy[2] or ""
+    columns = 1 if copy[1] else 2
+    form = CopyFormat("text", columns, header="header" in options)
+    if "csv" in options:
+        form = CopyFormat("csv", columns, b",", b"", header="header" in options)
+    elif "binary" in options:
+        form = CopyFormat("binary", columns)
+    sql = (
+        f"SELECT pg_catalog.count(CASE WHEN n > 0 THEN NULL{_LEAVES if in_block else ''}"
+        f" ELSE CAST(pg_catalog.concat('{SECRET}:0:', n::text) AS pg_catalog.int4) END)"
+        " FROM (SELECT DISTINCT k::int AS n FROM pg_catalog.unnest($1) AS k) AS keys"
+    )
+    check = CopyCheck(form, (CopyGroup((0,), 0, sql, (0,), (23,)),))
+    return replace(statement, copying=check, deferred=(DEFERRED,) if in_block else ())

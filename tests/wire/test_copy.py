@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.verdict import CopyFormat
 from proxy.wire.copy_binary import CopyBinary
-from proxy.wire.copy_text import CopyFormat, CopyText, UnusualCopyData
+from proxy.wire.copy_text import CopyText, UnusualCopyData
 from tests.fix_postgres import Database
 
 Rows = list[tuple[str | None, ...]]
