@@ -163,11 +163,25 @@ def _check(
 ) -> None:
     _check_code(reach, access, relation, state, trust)
     catalog = state.context.catalog
+    if access is not Access.SELECT:
+        _check_rules(reach, access, relation, state, protected)
     for oid in sorted(reach.relations):
         reached = catalog.relations.get(oid)
         if reached is None or oid == relation.oid:
             continue
         _check_reached(reached, access, relation, state, protected)
+
+
+def _check_rules(reach: Reach, access: Access, relation: Relation, state: SessionState, protected: Protected) -> None:
+    """Raises Refused (42501) where a rewrite rule would see what a statement does to protected rows."""
+    code = state.role is not None and state.role.code
+    if reach.rules and not code and (relation.oid in protected or any(oid in protected for oid in reach.relations)):
+        raise denied(
+            f"{access.value} on {relation.schema}.{relation.name} fires the rule {', '.join(sorted(reach.rules))}",
+            detail="A rule rewrites statements after they were judged.",
+            way_out="Use a trigger with a trusted function in its place.",
+            policy=state.policy,
+        )
 
 
 def _check_code(reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust) -> None:
