@@ -5,70 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from proxy.catalog.model import Catalog, Relation
-from proxy.engine.classification import Classification
-from proxy.engine.grounds import Grounds
 from proxy.engine.laundering import Destination, check_flows, flowing
 from proxy.engine.managed import deciding
+from proxy.engine.part import Part
 from proxy.engine.reading import sights
-from proxy.engine.resolve import Resolved
 from proxy.engine.secured import Sight, Viewer
 from proxy.policy.decision import decide
 from proxy.policy.model import Outcome, Use
-from proxy.sql.facts import Facts
-from proxy.sql.flows import Flows
 from proxy.sql.scopes import NOTHING, Source, Sources
-from proxy.sql.writing import Action, Assignment, Modification, names_set
+from proxy.sql.writing import Action, Assignment, names_set
 
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
     """Where one modification writes. ``viewer`` asks with the use ``read``."""
 
-    facts: Facts
-    part: Modification
-    resolved: Resolved
+    part: Part
     viewer: Viewer
-    grounds: Grounds
-    flows: Flows
-    catalog: Catalog
-
-    @property
-    def relation(self) -> Relation:
-        return self.resolved.named[id(self.part.target.node)]
-
-    @property
-    def classification(self) -> Classification:
-        return self.grounds.protected.classified.get(self.relation.oid, {})
 
     def check(self) -> None:
         """Raises PolicyRefused (42501) for a value that flows where it may not."""
-        seen = sights(self.facts, self.resolved, self.viewer, self.grounds)
+        seen = sights(self.part.facts, self.part.resolved, self.viewer, self.part.grounds)
         if not seen:
             return
-        for action in self.part.actions:
+        for action in self.part.modification.actions:
             for assignment in action.assignments:
                 for column, sources in self._flows(assignment):
                     moved = [one for one in sources if not self._stays(action, one, column, seen)]
                     check_flows(flowing(moved, seen), self._destination(column), self.viewer.policy)
 
     def _destination(self, column: str | None) -> Destination:
-        source = self.classification.get(column or "")
+        source = self.part.classification.get(column or "")
         policy = self.viewer.policy
         sensitivity = None if source is None else policy.tables[source.table].columns[source.column].sensitivity
-        return Destination(f"{self.relation.schema}.{self.relation.name}.{column or '*'}", sensitivity)
+        return Destination(f"{self.part.full_name}.{column or '*'}", sensitivity)
 
     def _flows(self, one: Assignment) -> Iterator[tuple[str | None, Sources]]:
         """What flows into each column that an assignment may set; None where its name is not known."""
-        columns: list[str | None] = [column.name for column in self.relation.columns]
+        columns: list[str | None] = [column.name for column in self.part.relation.columns]
         if one.select is None:
-            sources = NOTHING.union(*(self.flows.of(value) for value in one.values))
+            sources = NOTHING.union(*(self.part.flows.of(value) for value in one.values))
             if one.column is None and one.position < 0:
                 yield from ((column, sources) for column in columns or [None])
             else:
                 yield one.column or (columns[one.position] if one.position < len(columns) else None), sources
             return
-        outputs = self.flows.query(one.select)
+        outputs = self.part.flows.query(one.select)
         if one.column is not None:
             yield one.column, outputs.at(one.position)
         elif not columns:
@@ -83,13 +65,13 @@ class Destinations:
         For then the conditions of writing are checked of the same row, unless the statement changes what they are
         about.
         """
-        destined = self.classification.get(column or "")
+        destined = self.part.classification.get(column or "")
         sight = seen.get(id(source.relation.node))
-        if source.relation is not self.part.target or destined is None or sight is None:
+        if source.relation is not self.part.modification.target or destined is None or sight is None:
             return False
         if action.event != "update" or action.conflict or source.column not in sight.decisions:
             return False
-        if deciding(self.viewer.policy, self.relation, self.catalog) & names_set(action):
+        if deciding(self.viewer.policy, self.part.relation, self.part.catalog) & names_set(action):
             return False
         viewer, read = self.viewer, sight.decisions[source.column]
         level = self._destination(column).sensitivity

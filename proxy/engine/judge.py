@@ -22,6 +22,7 @@ from proxy.engine.witness import Expected, PlanWitness, expect
 from proxy.engine.writing import write
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
+from proxy.sql.grammar import parse
 from proxy.sql.proof import prove
 from proxy.sql.reader import disagreement
 from proxy.sql.splice import Edit, apply
@@ -108,7 +109,14 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
     places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects if location >= 0)
     if not edits:
         secured = any(one.secured for one in judged)
-        return Verdict(query, statements, secured=secured, literals_are_data=data, subject_places=places)
+        return Verdict(
+            query,
+            statements,
+            secured=secured,
+            literals_are_data=data,
+            subject_places=places,
+            commits=_commits(statements, query),
+        )
     text, positions = apply(query, edits)
     replacements = {key: node for one in judged for key, node in one.reading.replacements.items()}
     prove([facts.statement for facts in texts], replacements, text)
@@ -121,7 +129,21 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
         literals_are_data=data,
         subject_places=places,
         plan=PlanWitness(tuple(planned)) if planned else None,
+        commits=_commits(statements, text),
     )
+
+
+def _commits(statements: tuple[StatementVerdict, ...], text: bytes) -> tuple[tuple[int, int], ...]:
+    """See :attr:`proxy.verdict.Verdict.commits`."""
+    found = [
+        index
+        for index, one in enumerate(statements)
+        if index and any(isinstance(effect, Commit) for effect in one.effects)
+    ]
+    if not found:
+        return ()
+    starts = [statement.start for statement in parse(text)]
+    return tuple((index, starts[index]) for index in found)
 
 
 def _refused(

@@ -18,7 +18,6 @@ from proxy.engine.aliases import TOKEN, alias
 from proxy.engine.conditions import RowConditions
 from proxy.policy.model import (
     AccountCondition,
-    Condition,
     ConsentCondition,
     Decision,
     Outcome,
@@ -49,6 +48,8 @@ class Written:
     given: frozenset[Given]
     null: str
     erasable: str
+    as_it_was: bool = False
+    """``erasable`` holds of the row as it was, and no longer of what it comes to be."""
 
     def writing(self, conditions: RowConditions) -> str:
         """SQL: a value may stand in the row."""
@@ -135,27 +136,27 @@ def deferral(check: Check, kind: SubjectKind, conditions: RowConditions, registr
     ``registry`` are the conditions of the registry's own rows.
     """
     written = [one for one in check.columns if one.decision.outcome is Outcome.ALLOW]
-    decisive = [one for one in written if any(_waits(kind, condition) for condition in one.decision.conditions)]
+    decisive = [one for one in written if any(isinstance(each, ConsentCondition) for each in one.decision.conditions)]
     if not decisive or len(written) != len(check.columns) or any(one.rows.subject is None for one in decisive):
         return None
     at_once, later = [], []
-    for one in decisive:
-        immediate = tuple(condition for condition in one.decision.conditions if not _waits(kind, condition))
-        waiting = tuple(condition for condition in one.decision.conditions if _waits(kind, condition))
-        at_once.append(conditions.sql(immediate, one.rows) if immediate else "true")
-        later.append(registry.sql(waiting, registry.table))
+    for one in written:
+        for each in one.decision.conditions:
+            if isinstance(each, ConsentCondition | AccountCondition):
+                later.append(registry.sql((each,), registry.table))
+            if isinstance(each, AccountCondition):
+                # Where the account is made in the same statement, its state cannot be seen before the commit.
+                at_once.append(f"({conditions.sql((each,), one.rows)}) IS NOT FALSE")
+            elif not isinstance(each, ConsentCondition):
+                at_once.append(conditions.sql((each,), one.rows))
     key = conditions.key(decisive[0].rows)
     if key is None:
         return None
-    terms = " AND ".join(dict.fromkeys(later))
+    terms = " AND ".join(f"({term})" for term in dict.fromkeys(later))
     mark = hashlib.sha256(terms.encode()).hexdigest()[:12]
-    return Deferral(mark, _later(mark, kind, registry, terms), key, kind.name, " AND ".join(dict.fromkeys(at_once)))
-
-
-def _waits(kind: SubjectKind, condition: Condition) -> bool:
-    """Consent waits, and an account state that does not stand in the registry's own row."""
-    apart = kind.account is not None and kind.account.table != kind.table
-    return isinstance(condition, ConsentCondition) or (isinstance(condition, AccountCondition) and apart)
+    return Deferral(
+        mark, _later(mark, kind, registry, terms), key, kind.name, " AND ".join(dict.fromkeys(at_once)) or "true"
+    )
 
 
 def deferred(check: Check, number: int, deferral: Deferral, *, registers: bool) -> str:

@@ -26,6 +26,9 @@ class Given(Enum):
     """Anything else; it may turn out NULL."""
 
 
+EMPTYING = frozenset({Given.NULL, Given.DEFAULT})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Assignment:
     """A column that is set. ``column`` None: by its position (``position``, from 0) in the table.

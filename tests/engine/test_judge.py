@@ -217,7 +217,7 @@ REFUSED = [
     Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
     Case("a view that judges", ANALYST, "SELECT * FROM long_names", "42501", "it does more than to show full_name"),
     Case("memory", BILLING, "SELECT * FROM pg_backend_memory_contexts", "0A000", "holds stored values"),
-    Case("a write in WITH", BILLING, "WITH d AS (DELETE FROM calls RETURNING *) SELECT * FROM d", "0A000", "protected"),
+    Case("a whole row of a target", BILLING, "DELETE FROM calls RETURNING calls", "0A000", "a whole row"),
     Case("a write to consent", BILLING, "INSERT INTO consents VALUES (1)", "42501", "a role that manages subscriber"),
     Case("a copy elsewhere", BILLING, "INSERT INTO plans SELECT phone, 1 FROM subscribers", "42501", "not classified"),
     Case("EXPLAIN", ANALYST, "EXPLAIN SELECT phone FROM subscribers", "42501", "EXPLAIN over"),

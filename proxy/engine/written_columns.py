@@ -1,0 +1,159 @@
+"""The classified columns that a modification writes, and what becomes of values that may not be written or emptied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from proxy.catalog.model import Access, Column
+from proxy.engine.managed import deciding
+from proxy.engine.part import Part
+from proxy.engine.refusals import PolicyRefused
+from proxy.engine.row_checks import Check, Written, checks, failing_as
+from proxy.engine.secured import Sight, column_use, look, unrestricted
+from proxy.engine.write_refusals import conflict_refused, erasing_refused, explaining_refused, writing_refused
+from proxy.policy.model import Decision, Outcome, Use
+from proxy.sql.clauses import wrapped
+from proxy.sql.proof import HOLE
+from proxy.sql.quote import identifier
+from proxy.sql.splice import Change, unexpected
+from proxy.sql.writing import EMPTYING, Assignment, Given, given, parameter
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenColumns:
+    """The columns that one modification sets. ``seen``: what the session sees of its target."""
+
+    part: Part
+    seen: Sight
+
+    def check(self, edits: list[Change]) -> list[Check]:
+        """What the rows must meet. Adds the edits by which values are refused before they are stored.
+
+        Raises PolicyRefused where the text shows already that a column may not be written, or not be emptied.
+        """
+        written = list(self._written())
+        written = [self._unless_barred(one, written, edits) for one in written]
+        return checks([self._erased_from(one, edits) for one in written], self.part.conditions())
+
+    def _written(self) -> Iterator[Written]:
+        assigned = self.part.assigned()
+        allowed = look(self.part.viewer(Use.WRITE), self.part.relation, self.part.classification)
+        decisive = deciding(self.part.state.policy, self.part.relation, self.part.catalog)
+        sets = {name for name, ones in assigned.items() if any(event == "update" for event, _ in ones)}
+        moves = bool(decisive & (sets - self.part.unchanged))
+        for name, ones in assigned.items():
+            column = self.part.relation.column(name)
+            if column is None or name not in self.part.classification:
+                continue
+            values = frozenset().union(*(one.given for _, one in ones))
+            updates = any(event == "update" for event, _ in ones)
+            if not updates and values <= EMPTYING:
+                continue  # nothing is written, and nothing was there
+            decision = allowed.decisions[name]
+            if self.part.modification.conflicts and any(event == "update" for event, _ in ones):
+                self._check_conflict(name, self.seen.decisions[name], decision)
+            use = column_use(self.part.relation, name, decision, Use.WRITE)
+            self.part.found.uses[f"{use.use} {use.column}"] = use
+            erasable = self._erasable(name) if updates else "true"
+            null = self._null(column, ones)
+            rows = self.part.classification[name].rows
+            # Where the row changes in what its conditions are about, those of the row as it was decide.
+            as_it_was = moves and updates and erasable not in ("true", "false")
+            written = Written(name, decision, rows, values, null, erasable, as_it_was)
+            if values <= EMPTYING and erasable == "false":
+                raise erasing_refused(use, self.part.purpose, self.part.state)
+            yield written
+
+    def _check_conflict(self, name: str, read: Decision, written: Decision) -> None:
+        """ON CONFLICT DO UPDATE of what the session sees masked is refused: it would write over what it does not see,
+        and know that it was there."""
+        if read.outcome is not Outcome.ALLOW or not set(read.conditions) <= set(written.conditions):
+            use = column_use(self.part.relation, name, read, Use.READ)
+            raise conflict_refused(use, self.part.purpose, self.part.state)
+
+    def _erasable(self, name: str) -> str:
+        """SQL: NULL may stand in the place of what stood there. Not over what the session sees masked or as NULL."""
+        known = None if self.part.purpose is None else self.part.state.policy.purposes.get(self.part.purpose)
+        decision = self.seen.decisions[name]
+        if (known is not None and known.erase) or unrestricted(decision):
+            return "true"
+        if decision.outcome is not Outcome.ALLOW:
+            return "false"
+        return self.part.conditions().sql(decision.conditions, self.part.classification[name].rows)
+
+    def _erased_from(self, one: Written, edits: list[Change]) -> Written:
+        """Fails where NULL would stand in the place of what the session does not see in the row as it was."""
+        if not one.as_it_was:
+            return one
+        column = self.part.relation.column(one.column)
+        use = column_use(self.part.relation, one.column, one.decision, Use.WRITE)
+        refused = erasing_refused(use, self.part.purpose, self.part.state)
+        number = self.part.number(refused.refusal)
+        for event, each in self.part.assigned()[one.column]:
+            if event != "update":
+                continue
+            if column is None or each.item is None or each.part or each.several or Given.DEFAULT in each.given:
+                raise refused
+            text = f"COALESCE({HOLE}, CASE WHEN {one.erasable} THEN NULL ELSE {failing_as(number, column)} END)"
+            edits.append(wrapped(each.values[0], self.part.clauses.value(each.item), text))
+        return replace(one, erasable="true", as_it_was=False)
+
+    def _null(self, column: Column, ones: list[tuple[str, Assignment]]) -> str:
+        """A test whether the column comes to be NULL.
+
+        Of a parameter where that is certainly what is stored: it asks for no privilege on the column.
+        """
+        stored = f"{self.part.base}.{identifier(column.name)} IS NULL"
+        [(event, one), *others] = ones
+        number = parameter(one.values[0]) if len(one.values) == 1 and one.given == {Given.PARAMETER} else None
+        reach = self.part.relation.reach.get(Access.INSERT)
+        if others or event != "insert" or number is None or self.part.modification.kind != "InsertStmt":
+            return stored
+        return stored if reach is not None and reach.functions else f"${number} IS NULL"
+
+    def _unless_barred(self, one: Written, written: list[Written], edits: list[Change]) -> Written:
+        """A column that may not be written in any row can only be emptied, which is then made certain.
+
+        Before it is stored: whether a unique constraint accepts a value is not for everybody to know. Raises
+        PolicyRefused where the text shows already that it is not emptied.
+        """
+        if one.decision.outcome is Outcome.ALLOW or one.given <= EMPTYING:
+            return one
+        barred = column_use(self.part.relation, one.column, one.decision, Use.WRITE)
+        refusal = writing_refused([barred], self.part.purpose, self.part.state, always=True)
+        sets = [assignment for _, assignment in self.part.assigned()[one.column]]
+        values = [value for assignment in sets for value in assignment.values]
+        plain = all(not (each.part or each.several or each.select) for each in sets)
+        plain = plain and (self.part.modification.kind != "MergeStmt" or all(each.item is not None for each in sets))
+        reads = any(self.part.flows.of(value) for value in values)
+        if Given.CONSTANT in one.given or one.erasable == "false" or not plain or reads:
+            uses = [column_use(self.part.relation, other.column, other.decision, Use.WRITE) for other in written]
+            raise PolicyRefused(refusal, tuple(uses))
+        if self.part.explained:
+            raise explaining_refused(self.part.relation, self.part.state)
+        number = self.part.number(refusal)
+        for assignment in sets:
+            edits += self._emptied(one.column, assignment, number)
+        return replace(one, given=frozenset({Given.NULL}))
+
+    def _emptied(self, name: str, assignment: Assignment, number: int) -> list[Change]:
+        """Fails unless the value is NULL."""
+        column = self.part.relation.column(name)
+        assert column is not None  # noqa: S101 - it is classified
+        clauses = self.part.clauses
+        rows = [] if assignment.item is not None else clauses.values()
+        changes = []
+        for row, value in enumerate(assignment.values):
+            if given(value) in EMPTYING:
+                continue
+            if assignment.item is not None:
+                place = clauses.value(assignment.item)
+            elif row < len(rows) and assignment.position < len(rows[row]):
+                place = rows[row][assignment.position]
+            else:
+                raise unexpected("VALUES")
+            client = f"CAST({HOLE} AS {column.type_sql})" if "ParamRef" in value else f"({HOLE})"
+            failure = failing_as(number, column)
+            changes.append(wrapped(value, place, f"CASE WHEN {client} IS NULL THEN NULL ELSE {failure} END"))
+        return changes
