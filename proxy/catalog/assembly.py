@@ -168,6 +168,7 @@ class Assembly:
             input_types=tuple(row["input_types"]),
             calls=self._uses.aggregates.get(oid, frozenset()),
             internal=row["internal"],
+            compiled=row["compiled"],
         )
 
     def _follow_operators(self, changes: Changes, changed: set[Object], members: set[Object]) -> None:

@@ -120,7 +120,7 @@ class Function:
     """A function (f), aggregate (a), window function (w) or procedure (p). ``max_args`` None: variadic.
 
     ``version`` changes when the definition is replaced (pg_proc's xmin). ``input_types`` are the OIDs of the arguments.
-    ``calls``: the functions that users made among those that an aggregate is composed of.
+    ``calls``: the functions that an aggregate of users is composed of, PostgreSQL's own too.
     """
 
     oid: int
@@ -135,6 +135,8 @@ class Function:
     calls: frozenset[int] = frozenset()
     internal: str = ""
     """The C function of the server itself that it is (LANGUAGE internal), as the constructors of range types are."""
+    compiled: bool = False
+    """LANGUAGE internal or C, in which only superusers make functions."""
 
     @property
     def builtin(self) -> bool:

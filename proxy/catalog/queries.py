@@ -117,7 +117,7 @@ _SOURCES = (
            "proname AS name, pronamespace AS schema, prokind::text AS kind, pronargs - pronargdefaults AS min_args, "
            "CASE WHEN provariadic = 0 THEN pronargs END AS max_args, proargtypes::pg_catalog.oid[] AS input_types, "
            "xmin::pg_catalog.text::pg_catalog.int8 AS version, "
-           "CASE WHEN prolang = 12 THEN prosrc ELSE '' END AS internal"),
+           "CASE WHEN prolang = 12 THEN prosrc ELSE '' END AS internal, prolang IN (12, 13) AS compiled"),
     Source("aggregates", "pg_aggregate", "aggfnoid::pg_catalog.oid",
            "ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, "
            "aggmfinalfn]::pg_catalog.oid[] AS functions", f"aggfnoid::pg_catalog.oid >= {_FIRST}"),

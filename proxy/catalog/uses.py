@@ -79,7 +79,10 @@ class Uses:
         if changes.afresh:
             self._by_name = _read_by_name(self._rows)
         if changes.keys("aggregates"):
-            self.aggregates = {oid: _user_made(group[0]["functions"]) for oid, group in rows["aggregates"].items()}
+            self.aggregates = {
+                oid: frozenset(function for function in group[0]["functions"] if function)
+                for oid, group in rows["aggregates"].items()
+            }
         if changes.keys("operators"):
             before, self.operators = self.operators, _operators(self._rows)
             changed |= {Object(Class.OPERATOR, oid) for oid in _unlike(before, self.operators)}

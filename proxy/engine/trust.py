@@ -148,7 +148,8 @@ class Trust:
         if ("*" in self._patterns or f"{function.schema}.*" in self._patterns) and as_loaded:
             # A function of a dblink's kind must be named itself.
             return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)
-        return function.extension in COMPUTING_EXTENSIONS
+        # ALTER EXTENSION … ADD takes in any function; what stood there when the policy was loaded is taken for its own.
+        return function.extension in COMPUTING_EXTENSIONS and (as_loaded or function.compiled)
 
     def oids(self, functions: Iterable[int]) -> list[str]:
         """Names of those among ``functions`` that may not run, sorted; an unknown OID is untrusted."""
