@@ -217,3 +217,30 @@ def _literal(cell: str | None) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+_NEW = """
+SET client_min_messages = error;
+DO $$ DECLARE command text; BEGIN FOR command IN
+    SELECT format('DROP EXTENSION %I CASCADE', extname) FROM pg_extension WHERE oid > {newest}
+    UNION ALL SELECT format('DROP SCHEMA %I CASCADE', nspname) FROM pg_namespace
+        WHERE oid > {newest} AND nspname !~ '^pg_'
+    UNION ALL SELECT format('DROP %s %s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+            WHEN 'S' THEN 'SEQUENCE' WHEN 'c' THEN 'TYPE' ELSE 'TABLE' END, oid::regclass) FROM pg_class
+        WHERE oid > {newest} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'c') AND relpersistence <> 't'
+    UNION ALL SELECT format('DROP ROUTINE %s CASCADE', oid::regprocedure) FROM pg_proc WHERE oid > {newest}
+    UNION ALL SELECT format('DROP OPERATOR %s CASCADE', oid::regoperator) FROM pg_operator WHERE oid > {newest}
+    UNION ALL SELECT format('DROP CAST (%s AS %s)', castsource::regtype, casttarget::regtype) FROM pg_cast
+        WHERE oid > {newest}
+    UNION ALL SELECT format('DROP TYPE %s CASCADE', oid::regtype) FROM pg_type
+        WHERE oid > {newest} AND typtype IN ('d', 'e', 'r')
+LOOP
+    BEGIN EXECUTE command; EXCEPTION WHEN OTHERS THEN NULL; END; -- gone with another
+END LOOP; END $$;
+RESET client_min_messages
+"""
+
+
+def drop_new(connection: psycopg.Connection[Any], newest: int) -> None:
+    """Drops what was made since ``newest`` was the highest OID."""
+    connection.execute(_NEW.format(newest=newest).encode())

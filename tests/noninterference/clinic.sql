@@ -21,6 +21,7 @@ CREATE INDEX ON patients (name text_pattern_ops);
 CREATE INDEX ON patients (lower(email));
 CREATE INDEX ON patients (born, salary);
 CREATE INDEX ON patients (visits) WHERE salary > 0;
+CREATE INDEX patients_rich ON patients (id) WHERE visits > 14;
 CREATE INDEX ON patients USING hash (diagnosis);
 CREATE INDEX ON patients USING brin (seen);
 CREATE STATISTICS patient_facts (ndistinct, dependencies, mcv) ON name, ward, born FROM patients;
@@ -77,6 +78,12 @@ CREATE TABLE letters (id int PRIMARY KEY, patient_id int, sent timestamptz, subj
 ALTER TABLE letters ALTER COLUMN body SET STORAGE EXTERNAL;
 CREATE TABLE strays (id int PRIMARY KEY, kind text, phone text, born date);
 
+-- --- a hidden cell that refers to an open table ---
+CREATE TABLE illnesses (code text PRIMARY KEY, title text);
+CREATE TABLE ailments (
+    id int PRIMARY KEY, patient_id int REFERENCES patients, illness text REFERENCES illnesses,
+    later text REFERENCES illnesses DEFERRABLE INITIALLY DEFERRED);
+
 -- --- row security ---
 CREATE TABLE notes (id int PRIMARY KEY, patient_id int, ward text, body text);
 ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
@@ -100,6 +107,11 @@ CREATE VIEW patient_invoker WITH (security_invoker) AS SELECT * FROM patient_lis
 CREATE VIEW patient_rich AS SELECT id, ward FROM patients WHERE salary > 1500;
 CREATE VIEW ward_sizes AS SELECT ward, count(*) AS n, max(salary) AS most, avg(length(name)) AS wide FROM patients GROUP BY ward;
 CREATE VIEW patient_edit AS SELECT id, ward, nick FROM patients WHERE id < 1000 WITH LOCAL CHECK OPTION;
+CREATE VIEW patient_renamed AS SELECT s.a, s.e FROM patients s (a, b, c, d, e);
+CREATE VIEW patient_join_renamed AS SELECT j.a, j.e FROM (patients s CROSS JOIN (SELECT 1) o) AS j (a, b, c, d, e);
+CREATE VIEW birth_lengths AS SELECT patient_id, born_year, double_hours FROM births;
+CREATE VIEW case_places AS SELECT id, tableoid::regclass::text AS place FROM cases;
+CREATE VIEW cases_of_north AS SELECT id, note FROM cases_north;
 CREATE VIEW cards AS SELECT id, name AS holder, salary FROM patients;
 CREATE VIEW ward_list AS SELECT code, title, beds FROM wards WHERE active;
 CREATE VIEW union_of_names AS SELECT name AS word FROM patients UNION ALL SELECT word FROM guesses;
@@ -108,6 +120,9 @@ CREATE RECURSIVE VIEW chain (id, name, depth) AS
 CREATE MATERIALIZED VIEW patient_copy AS SELECT id, name, phone FROM patients JOIN contacts USING (id);
 CREATE MATERIALIZED VIEW patient_cards AS SELECT id, name, born FROM patients;
 CREATE MATERIALIZED VIEW patient_counts AS SELECT ward, count(*) FILTER (WHERE visits > 14) AS n FROM patients GROUP BY ward;
+
+CREATE VIEW copied_names AS SELECT id, name FROM patient_copy;
+CREATE VIEW copied_names_again AS SELECT id FROM copied_names WHERE name < 'B';
 
 -- --- code ---
 CREATE FUNCTION peek_name(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM clinic.patients WHERE id = $1';
@@ -144,6 +159,29 @@ CREATE TABLE ruled (id int, word text);
 CREATE RULE copies AS ON INSERT TO ruled DO ALSO SELECT name FROM clinic.patients ORDER BY id;
 CREATE RULE instead AS ON DELETE TO ruled DO INSTEAD SELECT sum(salary) FROM clinic.patients;
 CREATE PROCEDURE show_names() LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', (SELECT string_agg(name, ''|'' ORDER BY id) FROM clinic.patients); END';
+
+CREATE FUNCTION shout(text) RETURNS boolean LANGUAGE plpgsql AS
+    'BEGIN RAISE NOTICE ''shout %'', (SELECT string_agg(name, ''|'' ORDER BY id) FROM clinic.patients); RETURN true; END';
+CREATE FUNCTION peek_any(anyelement) RETURNS text LANGUAGE sql STABLE AS
+    'SELECT string_agg(name, ''|'' ORDER BY id) FROM clinic.patients';
+CREATE DOMAIN shouting AS text CHECK (clinic.shout(VALUE));
+CREATE TYPE shouted AS (word clinic.shouting);
+
+-- Trusted by name, and owned by a role that may change it.
+CREATE SCHEMA helpers;
+CREATE FUNCTION helpers.norm(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)';
+CREATE VIEW helpers.shown AS SELECT 1 AS id, 'x'::text AS word;
+ALTER SCHEMA helpers OWNER TO maker;
+ALTER FUNCTION helpers.norm(text) OWNER TO maker;
+ALTER VIEW helpers.shown OWNER TO maker;
+GRANT USAGE ON SCHEMA helpers TO PUBLIC;
+GRANT SELECT ON helpers.shown TO PUBLIC;
+
+-- What a protected table's name means for those who may not look into this schema is another.
+CREATE SCHEMA vault;
+CREATE TABLE vault.patients (id int, name text, phone text);
+CREATE TABLE vault.subscribers (id int, full_name text, phone text);
+GRANT SELECT ON vault.patients, vault.subscribers TO PUBLIC;
 
 -- What would be called instead of PostgreSQL's own, did anything name that without its schema.
 CREATE SCHEMA traps;

@@ -213,6 +213,13 @@ def _orders(side: int) -> Iterator[str]:
         for n in everybody for i in (0, 1)
     ]  # fmt: skip
     yield _insert("order_items", ["id", "order_id", "drug", "dose", "price"], items)
+    illnesses: list[list[Cell]] = [[code, f"title of {code}"] for code in ("flu", "pox", "gout", "none")]
+    yield _insert("illnesses", ["code", "title"], illnesses)
+    ailments: list[list[Cell]] = [
+        [str(n), str(n), _hidden(n, side, "flu", ("pox", "flu")), _hidden(n, side, "flu", ("flu", "gout"))]
+        for n in everybody
+    ]
+    yield _insert("ailments", ["id", "patient_id", "illness", "later"], ailments)
     strays: list[list[Cell]] = [
         [str(n), "ab"[n % 2], (f"13{n}5550{n}77", f"13{n}999990{n}77")[side], ("1970-01-01", f"1970-0{n}-02")[side]]
         for n in range(1, 7)

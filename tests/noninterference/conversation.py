@@ -162,6 +162,15 @@ def _with_origin(description: bytes, change: Callable[[int, int], tuple[int, int
     return b"".join(parts)
 
 
+def _with_types(description: bytes, change: Callable[[int], int]) -> bytes:
+    """A RowDescription with what ``change`` makes of the OIDs of its types."""
+    changed, at = bytearray(description), 2
+    while at < len(description):
+        at = description.index(0, at) + 19
+        struct.pack_into("!I", changed, at - 12, change(*struct.unpack_from("!I", changed, at - 12)))
+    return bytes(changed)
+
+
 def fields(body: bytes) -> dict[str, str]:
     return {part[:1].decode(): part[1:].decode("utf-8", "replace") for part in body.split(b"\0") if part}
 
@@ -218,6 +227,15 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds without a byte after which TimeoutError is raised."""
+        return self._socket.gettimeout()
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._socket.settimeout(seconds)
+
     def __enter__(self) -> Self:
         return self
 
@@ -238,6 +256,7 @@ class Connection:
                 body = self._blurred(body)
             elif kind == "T":
                 body = _with_origin(body, lambda oid, number: (0, 0) if oid > self._newest else (oid, number))
+                body = _with_types(body, lambda oid: 0 if oid > self._newest else oid)
             messages.append((kind, body))
         return Answer(tuple(messages))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 import yaml
@@ -21,7 +21,8 @@ ROLES: tuple[str, ...] = tuple(yaml.safe_load(POLICY.read_text("utf-8"))["roles"
 """All that the policy names."""
 SEARCH_PATH = "public, clinic"
 
-# All that PostgreSQL itself can give to somebody who is no superuser: what stops these roles is consentry alone.
+_ORDINARY = ("visitor",)
+# All that PostgreSQL itself can give to somebody who is no superuser: what stops the other roles is consentry alone.
 _MEMBERSHIPS = ("pg_read_all_data", "pg_monitor", "pg_read_server_files", "pg_signal_backend")
 _SINCE_17 = ("pg_maintain",)
 
@@ -65,7 +66,8 @@ def make_roles(postgres: EmbeddedPostgres) -> None:
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
         for role in ROLES:
             connection.execute(f"CREATE ROLE {role} LOGIN")
-        connection.execute(f"GRANT {', '.join(given)} TO {', '.join(ROLES)}".encode())
+        members = ", ".join(role for role in ROLES if role not in _ORDINARY)
+        connection.execute(f"GRANT {', '.join(given)} TO {members}".encode())
 
 
 def drop_roles(postgres: EmbeddedPostgres) -> None:
@@ -87,7 +89,7 @@ def make(postgres: EmbeddedPostgres, prefix: str, *, analyze: bool) -> tuple[str
         _run(postgres, template, schema)
         for side, name in enumerate(names):
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
-            connection.execute(f"ALTER DATABASE {name} SET client_min_messages = notice".encode())
+            set_up(connection, name)
             _run(
                 postgres,
                 name,
@@ -97,6 +99,12 @@ def make(postgres: EmbeddedPostgres, prefix: str, *, analyze: bool) -> tuple[str
                 _run(postgres, name, _ANALYZE)
         connection.execute(f"DROP DATABASE {template}".encode())
     return names
+
+
+def set_up(connection: psycopg.Connection[Any], name: str) -> None:
+    """What a database does not get from its template."""
+    connection.execute(f"ALTER DATABASE {name} SET client_min_messages = notice".encode())
+    connection.execute(f"GRANT CREATE ON DATABASE {name} TO PUBLIC".encode())
 
 
 def drop(postgres: EmbeddedPostgres, names: tuple[str, str]) -> None:

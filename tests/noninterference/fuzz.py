@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -72,6 +73,7 @@ def generated(
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # servers and databases end with it
     with (
         EmbeddedPostgres(version=options.postgres) as postgres,
         tempfile.TemporaryDirectory() as folder,
@@ -100,9 +102,11 @@ def _run(
     else:
         shapes = generated(vocabulary, state.seed, state.next, unread)
     until = time.monotonic() + options.minutes * 60 / len(_sources(options.source))
-    runner.run(source, state.seed, islice(shapes, options.shapes), tally, until, state.after)
-    runner.close()
-    state.save()
+    try:
+        runner.run(source, state.seed, islice(shapes, options.shapes), tally, until, state.after)
+    finally:
+        runner.close()
+        state.save()
     print(f"{source} (seed {state.seed}): {tally}")
     for name, counted in (("refused", tally.refusals), ("errors", tally.errors)):
         for what, times in counted.most_common(options.top):

@@ -24,6 +24,8 @@ from tests.noninterference.vocabulary import Vocabulary
 
 STATEMENT_TIMEOUT = "2000"
 """Milliseconds. What takes longer says nothing: time is not covered."""
+PATIENCE = 60.0
+"""Seconds that an answer may take in all, deciding, planning and waiting for a busy machine included."""
 _CANCELLED = ("57014", "53200", "54001", "53400")
 """Errors that come from time and memory: cancelled, out of memory, stack depth, configuration limit."""
 PROGRESS_SECONDS = 30.0
@@ -254,6 +256,9 @@ class Runner:
                 middle = parts[-2] if sent.undone else parts[-1]
                 before = parts[0].messages if begins and sent.prepared else ()
                 found.append(Answer(before + middle.messages))
+        except TimeoutError:
+            self._tally.undecided += side
+            self._connections.pop((side, sent.plans)).close()
         except Closed as closed:
             self._tally.ended += side
             self._connections.pop((side, sent.plans)).close()
@@ -267,7 +272,9 @@ class Runner:
 
     def _connect(self, side: int, plans: str) -> Connection:
         given = {"statement_timeout": STATEMENT_TIMEOUT, "plan_cache_mode": plans}
-        return self._databases.through(side, self._role, **{"consentry.purpose": self._purpose}, **given)
+        connection = self._databases.through(side, self._role, **{"consentry.purpose": self._purpose}, **given)
+        connection.patience = PATIENCE
+        return connection
 
 
 def _last(answers: list[Answer]) -> tuple[Message, ...]:

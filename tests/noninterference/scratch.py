@@ -13,7 +13,7 @@ import psycopg
 from proxy.demo.postgres import EmbeddedPostgres
 from tests.noninterference import cells
 from tests.noninterference.cells import Cells, Hidden
-from tests.noninterference.databases import POLICY, Pair, pair
+from tests.noninterference.databases import POLICY, Pair, pair, set_up
 
 _numbers = count(1)
 
@@ -42,11 +42,21 @@ class Scratch:
 
     def restore(self, now: tuple[Cells, Cells]) -> None:
         """Makes both databases what they were. ``now`` is what they hold."""
+        if any(after.objects != before.objects for before, after in zip(self.before, now, strict=True)):
+            now = self._without_new()
         kept = zip(self._owners, self.before, now, strict=True)
         done = [cells.restore(owner, before, after) for owner, before, after in kept]
         if not all(done):
             self.drop()
             self._copy()
+
+    def _without_new(self) -> tuple[Cells, Cells]:
+        """What the databases hold when all that was made is dropped; the proxy hears of it by DDL of its own."""
+        for side, owner in enumerate(self._owners):
+            cells.drop_new(owner, self.pair.newest)
+            with self.pair.through(side, "maker") as maker:
+                maker.query("COMMENT ON SCHEMA helpers IS NULL")
+        return self.cells()
 
     def _copy(self) -> None:
         number = next(_numbers)
@@ -54,7 +64,7 @@ class Scratch:
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             for name, made in zip((first, second), self._made.names, strict=True):
                 connection.execute(f"CREATE DATABASE {name} TEMPLATE {made} STRATEGY file_copy".encode())
-                connection.execute(f"ALTER DATABASE {name} SET client_min_messages = notice".encode())
+                set_up(connection, name)
         self.pair = self._made._replace(names=(first, second))
         self._owners = [psycopg.connect(self._postgres.dsn(database=name), autocommit=True) for name in self.pair.names]
 

@@ -23,8 +23,9 @@ through consentry and directly: the same answers, and the same cells.
 ==============  ======================================================================================================
 ``sequence``    what is done, in order. A statement, sent in the simple protocol and once more in the extended one; or
                 a mapping: ``sql``, or ``protocol`` (messages as in ``attack.py``); ``by``: a role, on a connection of
-                its own; ``copy``: the rows for a COPY FROM STDIN, or ``hex`` for binary ones; ``unanswered``: true
-                where others have to do something before the answer comes (it is read when that connection goes on)
+                its own; ``direct``: a role, without consentry; ``pause``: seconds; ``copy``: the rows for a COPY FROM
+                STDIN, or ``hex`` for binary ones; ``unanswered``: true where others have to do something before the
+                answer comes (it is read when that connection goes on)
 ``afterwards``  further queries, asked directly by the owner; must give the same on both. For what is no cell of a
                 table: ``SELECT pg_get_viewdef(…)``, sequences have their place among the cells
 ``answers``     the SQLSTATE of the first error in each answer of ``role`` through consentry, "" for none
@@ -93,22 +94,23 @@ def sequences() -> list[Sequence]:
     return found
 
 
-def play(sequence: Sequence, connect: Callable[[str, str | None], Connection], role: str, mode: Mode) -> list[Answer]:
-    """Everything that comes back, in the order in which it is read.
+Connect = Callable[[str, str | None, bool], Connection]
+"""Opens a connection for a role and a purpose (None: not said); directly if that is true."""
 
-    ``connect`` opens a connection for a role and a purpose (None: not said).
-    """
+
+def play(sequence: Sequence, connect: Connect, role: str, mode: Mode) -> list[Answer]:
+    """Everything that comes back, in the order in which it is read."""
     with ExitStack() as stack:
-        own = stack.enter_context(connect(role, sequence.purpose if role == sequence.role else None))
-        others: dict[str, Connection] = {}
+        opened: dict[tuple[str, bool], Connection] = {}
         waited: list[Connection] = []
         found: list[Answer] = []
         try:
             for step in sequence.sequence:
-                by = step.get("by") if isinstance(step, dict) else None
-                if by is not None and by not in others:
-                    others[by] = stack.enter_context(connect(by, None))
-                connection = own if by is None else others[by]
+                by, direct = _whose(step)
+                if (by, direct) not in opened:
+                    purpose = sequence.purpose if by is None and role == sequence.role else None
+                    opened[by, direct] = stack.enter_context(connect(by or role, purpose, direct))
+                connection = opened[by, direct]
                 if connection in waited:
                     waited.remove(connection)
                     found.append(connection.answer())
@@ -116,12 +118,21 @@ def play(sequence: Sequence, connect: Callable[[str, str | None], Connection], r
                     waited.append(connection)
                     connection.send(wire.query(step["sql"]))
                     time.sleep(TAKEN_UP)
+                elif isinstance(step, dict) and "pause" in step:
+                    time.sleep(step["pause"])
                 else:
                     found += _answers(connection, step, mode)
             found += [connection.answer() for connection in waited]
         except Closed as closed:
             found.append(Answer((*closed.messages, ("closed", b""))))
         return found
+
+
+def _whose(step: Played) -> tuple[str | None, bool]:
+    """The role of a step (None: who plays), and whether it goes past consentry."""
+    if isinstance(step, str):
+        return None, False
+    return (step["direct"], True) if "direct" in step else (step.get("by"), False)
 
 
 def _answers(connection: Connection, step: Played, mode: Mode) -> Iterator[Answer]:
