@@ -22,8 +22,8 @@ from proxy.session.replies import Reply
 from proxy.verdict import Verdict
 from proxy.wire import backend, frontend
 
-LATE_SECONDS: Final = 0.1
-"""An answer that takes longer may have waited for a lock."""
+LATE_SECONDS: Final = 1.0
+"""An answer that takes longer may have waited for a lock, while somebody whom nobody here knows changed the schema."""
 
 _ASIDE: Final = frozenset({backend.NOTICE_RESPONSE, backend.NOTIFICATION_RESPONSE, backend.PARAMETER_STATUS})
 """What may come before a statement has got its locks, and begun."""

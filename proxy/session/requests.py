@@ -18,7 +18,6 @@ from proxy.session.circumstances import refused
 from proxy.session.commits import ROLLBACK, Commits, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
-from proxy.session.doubts import LATE_SECONDS
 from proxy.session.loading import copies
 from proxy.session.loads import Loads
 from proxy.session.names import Unsettled
@@ -30,6 +29,8 @@ from proxy.verdict import Verdict
 from proxy.wire import frontend
 from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
 
+SLOW_SECONDS: Final = 0.1
+"""Nothing further is decided behind a statement that has been running for longer: it would run much later."""
 FRAMES_AT_ONCE: Final = 1000
 """Messages of one client that are handled before other sessions have their turn."""
 MAX_IN_FLIGHT: Final = 10_000
@@ -137,7 +138,7 @@ class Requests:
         if kind == frontend.QUERY:
             return not self._queries.in_parts
         head = self._dialogue.replies.head
-        return head is not None and self._dialogue.clock() - head.sent > LATE_SECONDS
+        return head is not None and self._dialogue.clock() - head.sent > SLOW_SECONDS
 
     def _amid_copy(self, kind: int) -> bool:
         """PostgreSQL ignores Flush and Sync amid COPY data, and fails on anything else (copyfromparse.c). But behind
