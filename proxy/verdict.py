@@ -186,6 +186,8 @@ class Context:
     """A ``ChangeCatalog(code=True)`` completed in the transaction under way."""
     overlay: Mapping[tuple[str, str], Relation | None] = field(default_factory=dict)
     prepared: Mapping[str, str] = field(default_factory=dict)
+    prepared_stale: frozenset[str] = frozenset()
+    """Those in which names mean other relations than they did when the upstream read them."""
     prepared_sent: Mapping[str, str] = field(default_factory=dict)
     """What the upstream has under the name, where that is another text than the client's."""
 

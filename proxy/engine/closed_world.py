@@ -50,6 +50,7 @@ def check_kind(facts: Facts, state: SessionState) -> None:
     if into is None and facts.index.of_type("intoClause"):
         raise unsupported(f"{facts.tag} of SELECT INTO is not available", way_out="Use CREATE TABLE AS.")
     ddl = family is Family.DDL or into is not None
+    ddl = ddl or not _MAKING.isdisjoint(facts.statement.node.get("query", {}))
     if ddl and not (role is not None and role.ddl) and not _only_temporary(facts, state):
         raise denied(
             f"{name if family is Family.DDL else 'SELECT INTO'} changes the schema",
@@ -87,7 +88,7 @@ def _is_temporary(schema: str | None, name: str, state: SessionState) -> bool:
 def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
     node, policy = facts.statement.node, state.policy
     match facts.statement.kind:
-        case kind if kind != "ExecuteStmt" and has_node(facts, "ExecuteStmt"):
+        case kind if kind not in _EXECUTING and has_node(facts, "ExecuteStmt"):
             raise unsupported(f"{facts.tag} of EXECUTE is not available", way_out="Write the statement itself.")
         case "CreateTrigStmt" | "RuleStmt" if not code and _concerns_temporary(facts, state):
             raise denied("triggers and rules on temporary tables are not available", policy=policy)
@@ -96,7 +97,7 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
         ):
             raise denied("operators, aggregates and types cannot be made in pg_temp", policy=policy)
         case "ExplainStmt" if not node["query"].keys() <= _EXPLAINED:
-            raise unsupported("EXPLAIN is available for SELECT, INSERT, UPDATE, DELETE and MERGE only")
+            raise unsupported("EXPLAIN of this kind of statement is not available")
         case "CopyStmt" if ("filename" in node or node.get("is_program")) and not code:
             raise denied(
                 "COPY to or from server files and programs is not available",
@@ -130,7 +131,17 @@ def _in_pg_temp(facts: Facts) -> bool:
     return any(schema.startswith("pg_temp") for schema in schemas)
 
 
-_EXPLAINED = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_EXECUTING = frozenset({"ExecuteStmt", "ExplainStmt", "CreateTableAsStmt"})
+_MAKING = frozenset({"CreateTableAsStmt", "RefreshMatViewStmt"})
+_EXPLAINED = _MAKING | {
+    "SelectStmt",
+    "InsertStmt",
+    "UpdateStmt",
+    "DeleteStmt",
+    "MergeStmt",
+    "DeclareCursorStmt",
+    "ExecuteStmt",
+}
 
 
 def _check_set(facts: Facts, state: SessionState) -> None:

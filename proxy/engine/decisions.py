@@ -323,4 +323,5 @@ def _key(context: Context) -> tuple[object, ...]:
         frozenset((key, relation is None) for key, relation in context.overlay.items()),
         frozenset(context.prepared.items()),
         frozenset(context.prepared_sent.items()),
+        context.prepared_stale,
     )

@@ -12,6 +12,7 @@ from typing import Literal
 from proxy.engine.closed_world import check_kind, check_names
 from proxy.engine.definitions import copy_clause
 from proxy.engine.grounds import Grounds
+from proxy.engine.inner import check_inner, prepared
 from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
@@ -20,7 +21,7 @@ from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
 from proxy.engine.witness import Expected, PlanWitness, expect
 from proxy.engine.writing import write
-from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
+from proxy.errors import Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import parse
 from proxy.sql.proof import prove
@@ -184,6 +185,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     check_names(facts, state, grounds.trust)
     resolved = resolve(facts, state, grounds)
     classified = resolved.classified
+    check_inner(facts, resolved, state, grounds)
     system = secure(facts, resolved, state, grounds)
     _check_readers(facts, classified=bool(classified or system), grounds=grounds)
     if facts.statement.kind == "ExecuteStmt":
@@ -311,22 +313,8 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds, first: int) ->
 
     The upstream has the text of then. Where that is not the text of now, the statement must be prepared again.
     """
-    name = facts.statement.node["name"]
-    text = state.context.prepared.get(name)
-    if text is None:
-        raise Refused(Refusal("26000", f'prepared statement "{name}" does not exist'))
     _check_purpose(facts, state)
-    verdict = grounds.authorize(text.encode(), state.declaring(facts.purpose))
-    if verdict.refusal is not None:
-        raise PolicyRefused(verdict.refusal, tuple(use for one in verdict.statements for use in one.columns))
-    if verdict.text.decode() != state.context.prepared_sent.get(name, text):
-        raise PolicyRefused(
-            Refusal(
-                FEATURE_NOT_SUPPORTED,
-                f'consentry: "{name}" was prepared when the session stood otherwise towards the policy',
-                hint="PREPARE it again, or prepare it by the driver (protocol level).",
-            )
-        )
+    verdict = prepared(facts.statement.node["name"], facts.purpose, state, grounds)
     if verdict.checks and first:
         raise unsupported("EXECUTE of a write behind another write", way_out="Send it in a message of its own.")
     [inner] = verdict.statements

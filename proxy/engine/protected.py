@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -32,8 +31,6 @@ class Protected:
     sources: frozenset[int]
     names: frozenset[str]
     """Names of all classified relations and sources, without schema."""
-    shared_names: frozenset[str]
-    """Names that more than one relation of the database bears, each in its own schema."""
     origins: Origins
     """Every classified column."""
     managed: Mapping[int, Managed] = field(default_factory=dict)
@@ -73,15 +70,9 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
         frozenset(views.harmless),
         others,
         names,
-        _shared(catalog),
         origins,
         managed(policy, catalog),
     )
-
-
-def _shared(catalog: Catalog) -> frozenset[str]:
-    count = Counter(name for _, name in catalog.relation_names)
-    return frozenset(name for name, times in count.items() if times > 1)
 
 
 def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, Classification]) -> dict[int, str]:

@@ -11,6 +11,7 @@ from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import made_by_initdb, system_catalog
 from proxy.engine.trust import Trust
+from proxy.errors import Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
 from proxy.sql.relations import RelationName
@@ -245,3 +246,19 @@ def _by_itself(
     subjects = [state.policy.subjects[kind] for kind in kinds]
     own = all(access is Access.DELETE and (relation.schema, relation.name) == kind.table for kind in subjects)
     return not kinds or own or access in (Access.INSERT, Access.SELECT)
+
+
+def matters(
+    relation: Relation, facts: Facts, name: RelationName, state: SessionState, trust: Trust, protected: Protected
+) -> bool:
+    """It would make a difference if ``name`` meant this relation: it is protected, or leads to what is, or to code."""
+    if relation.oid in protected or system_catalog(relation) is not None:
+        return True
+    if state.policy.defaults.unclassified_tables != "allow":
+        return True
+    try:
+        check_reach(facts, name, relation, state, trust, protected)
+    except Refused:
+        return True
+    known = protected.classified.keys() | protected.sources
+    return any(not reach.relations.isdisjoint(known) for reach in relation.reach.values())

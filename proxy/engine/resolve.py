@@ -8,7 +8,7 @@ from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.ddl import check_ddl, check_truncate
 from proxy.engine.definitions import copy_clause, unforeseen
 from proxy.engine.grounds import Grounds
-from proxy.engine.reach import check_reach
+from proxy.engine.reach import check_reach, matters
 from proxy.engine.refusals import denied, undefined_relation, unsupported
 from proxy.engine.schema_change import SchemaChange
 from proxy.engine.search_path import find
@@ -84,7 +84,8 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
 def _may_mean_another(
     facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds
 ) -> bool:
-    """An unqualified name that more than one relation bears is sent on with its schema.
+    """An unqualified name that another relation of the search_path bears too is sent on with its schema, where it would
+    matter if that were meant.
 
     What it means would else rest on search_path alone, and there is more to that than its text: the server passes over
     schemas on which the current role has no USAGE (namespace.c, recomputeNamespacePath), and what only this session
@@ -92,9 +93,15 @@ def _may_mean_another(
     """
     if KINDS[facts.statement.kind][0] is Family.MAINTENANCE:
         return False
-    unseen = state.context.overlay.get((relation.schema, name.name)) is relation
-    return name.name in grounds.protected.shared_names or (
-        unseen and any(known == name.name for _, known in state.context.catalog.relation_names)
+    if relation.schema == "pg_catalog":
+        return False
+    path = state.path()
+    later = path[path.index(relation.schema) + 1 :] if relation.schema in path else path
+    others = (state.context.catalog.relation(schema, name.name) for schema in later)
+    matter = relation.oid in grounds.protected
+    return any(
+        other is not None and (matter or matters(other, facts, name, state, grounds.trust, grounds.protected))
+        for other in others
     )
 
 

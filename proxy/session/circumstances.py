@@ -66,10 +66,14 @@ class CatalogSource(Protocol):
 
 
 class Prepared(NamedTuple):
-    """What SQL EXECUTE may name: the client's texts, and by the same names what was sent where that is another."""
+    """What SQL EXECUTE may name: the client's texts, and by the same names what was sent where that is another.
+
+    ``stale``: those in which names mean other relations than they did when the upstream read them.
+    """
 
     texts: Mapping[str, str]
     sent: Mapping[str, str]
+    stale: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,6 +214,7 @@ class Circumstances:
             overlay=self._transaction.overlay.relations(),
             prepared={} if prepared is None else prepared.texts,
             prepared_sent={} if prepared is None else prepared.sent,
+            prepared_stale=frozenset() if prepared is None else prepared.stale,
         )
 
     def _present(self) -> Basis:

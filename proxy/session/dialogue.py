@@ -117,15 +117,16 @@ class Dialogue:
         return self.private + b"refused"
 
     def prepared(self) -> Prepared:
-        """What SQL EXECUTE may name: not what means other relations now than its text does."""
+        """What SQL EXECUTE may name."""
         named = {
             name.decode("utf-8", "replace"): statement
             for name, statement in self.statements.confirmed().items()
-            if name and not self.outdated(statement)
+            if name
         }
         return Prepared(
             {name: statement.text.decode("utf-8", "replace") for name, statement in named.items()},
             {name: one.sent.decode("utf-8", "replace") for name, one in named.items() if one.sent != one.text},
+            frozenset(name for name, one in named.items() if self.outdated(one)),
         )
 
     def outdated(self, statement: Statement) -> bool:

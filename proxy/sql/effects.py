@@ -139,7 +139,7 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
             return (Declare(statement.node["portalname"], text, bool(statement.node.get("options", 0) & _HOLD)),)
         case "ClosePortalStmt":
             return (CloseCursor(statement.node.get("portalname")),)
-        case kind if KINDS.get(kind, (None,))[0] in (Family.DDL, Family.CODE):
+        case kind if kind == "ExplainStmt" or KINDS.get(kind, (None,))[0] in (Family.DDL, Family.CODE):
             return _ddl(statement, query)
         case _:
             return ()
@@ -148,6 +148,9 @@ def effects(statement: Statement, query: bytes, tokens: list[Token]) -> tuple[Ef
 def _ddl(statement: Statement, query: bytes) -> tuple[Effect, ...]:
     # TEMPORARY, TEMP, pg_temp: without one of them what is made is temporary only if it is made of such things.
     temporary = b"temp" in query.lower()
+    if statement.kind == "ExplainStmt":
+        # EXPLAIN (ANALYZE) makes the table; without it there is just nothing new to be found.
+        return (ChangeCatalog(temporary=temporary),) if "CreateTableAsStmt" in statement.node["query"] else ()
     if statement.kind in ("CreateStmt", "CreateTableAsStmt", "DropStmt"):
         return (*_relations(statement), ChangeCatalog(temporary=temporary))
     return (ChangeCatalog(_makes_code(statement), temporary),)
