@@ -203,15 +203,26 @@ REFUSED = [
     Case("the same behind a dot", BILLING, "SELECT p.of_row FROM plans p", "42501", "public.of_row is not trusted"),
     Case("the same of a row in parentheses", BILLING, "SELECT (p).of_row FROM plans p", "42501", "public.of_row"),
     Case("the same of a value, whatever its type", BILLING, "SELECT (3).peek", "42501", "public.peek is not trusted"),
-    Case("EXECUTE below CREATE", MIGRATOR, "PREPARE p AS SELECT 1; CREATE TABLE x AS EXECUTE p", "0A000", "EXECUTE"),
+    Case(
+        "EXECUTE below CREATE",
+        MIGRATOR,
+        "PREPARE p AS SELECT full_name FROM subscribers; CREATE TABLE x AS EXECUTE p",
+        "0A000",
+        "CREATE TABLE AS of EXECUTE",
+    ),
     Case("a schema renamed away", MIGRATOR, "ALTER SCHEMA public RENAME TO x", "0A000", "holds the protected table"),
     Case(
         "a default taken along", ANALYST, "CREATE TEMP TABLE t (LIKE orders INCLUDING ALL)", "42501", "public.log_order"
     ),
-    Case("EXECUTE below EXPLAIN", ANALYST, "PREPARE p AS SELECT 1; EXPLAIN EXECUTE p", "0A000", "EXPLAIN of EXECUTE"),
     Case(
-        "DDL below EXPLAIN", BILLING, "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1", "0A000", "EXPLAIN is available for"
+        "EXECUTE below EXPLAIN",
+        ANALYST,
+        "PREPARE p AS SELECT full_name FROM subscribers; EXPLAIN EXECUTE p",
+        "0A000",
+        "EXPLAIN of EXECUTE",
     ),
+    Case("DDL below EXPLAIN", BILLING, "EXPLAIN ANALYZE CREATE TABLE x AS SELECT 1", "42501", "changes the schema"),
+    Case("a copy below EXPLAIN", MIGRATOR, "EXPLAIN ANALYZE CREATE TABLE x AS TABLE subscribers", "0A000", "copies"),
     Case("an unknown function", BILLING, "SELECT nope(1)", "42883", "function nope does not exist"),
     Case("SQL as data", BILLING, "SELECT query_to_xml('TABLE subscribers', true, true, '')", "42501", "query_to_xml"),
     Case("a trigger that nobody trusts", BILLING, "INSERT INTO orders VALUES (1)", "42501", "public.log_order"),
@@ -257,16 +268,16 @@ FORMS = [
     Case(
         "COPY of a name that two bear",
         ANALYST,
-        "CREATE TEMP TABLE plans (code text); COPY plans TO STDOUT",
+        "CREATE TEMP TABLE subscribers (code text); COPY subscribers TO STDOUT",
         "pass",
-        'COPY "pg_temp".plans TO STDOUT',
+        'COPY "pg_temp".subscribers TO STDOUT',
     ),
     Case(
         "a temporary table that is written to",
         ANALYST,
-        "CREATE TEMP TABLE plans (code text); INSERT INTO plans VALUES ('x')",
+        "CREATE TEMP TABLE subscribers (code text); INSERT INTO subscribers VALUES ('x')",
         "pass",
-        '; INSERT INTO "pg_temp".plans VALUES',
+        '; INSERT INTO "pg_temp".subscribers VALUES',
     ),
     Case(
         "a temporary table that may go, and then a protected one is meant",
