@@ -129,7 +129,8 @@ class Run:
         last, fatal = self._last_message()
         if self.session.ended:
             over = self.journal.events[-1] if self.journal.events else None
-            if over is not None and over[0] != "session_end":
+            # One that was refused when it asked to start has neither start nor end.
+            if over is not None and over[0] not in ("session_end", "refusal"):
                 raise Found(f"the audit does not know that the session is over: {over}")
             if self.kind in ("in order", "out of order", "damaged") and fatal is not None and fatal not in ALLOWED:
                 raise Found(f"the session ended with {fatal}")
