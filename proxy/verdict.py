@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from proxy.catalog.model import Catalog, Relation
 from proxy.errors import Refusal
@@ -289,6 +289,10 @@ class CopyFormat:
     escape: bytes = b'"'
     header: bool = False
     mark_ends: bool = False
+
+
+COPY_BINARY_TYPES: Final = frozenset({20, 21, 23, 25, 1043, 2950})
+"""Types (by OID) whose values are read in binary format: int8, int2, int4, text, varchar, uuid."""
 
 
 @dataclass(frozen=True, slots=True)

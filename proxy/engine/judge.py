@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.engine.closed_world import check_kind, check_names
+from proxy.engine.copying import copies_in, copy_in
 from proxy.engine.definitions import copy_clause
 from proxy.engine.grounds import Grounds
 from proxy.engine.inner import check_inner, prepared
@@ -57,7 +58,8 @@ class _Judged:
         if reading is None:
             return self
         checked = self.returns if reading.checked else ""
-        return replace(self, reading=reading, verdict=replace(self.verdict, checked=checked, deferred=reading.deferred))
+        verdict = replace(self.verdict, checked=checked, copying=reading.copying, deferred=reading.deferred)
+        return replace(self, reading=reading, verdict=verdict)
 
 
 def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: Grounds) -> Verdict:
@@ -74,6 +76,9 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
         if one.reading.edits and one.verdict.kind != "pass":
             expected = expect(len(judged), facts, state, one.verdict.purpose, grounds)
             planned += [] if expected is None else [expected]
+        if len(texts) > 1 and (one.verdict.copying is not None or one.within_block.verdict.copying is not None):
+            alone = unsupported(f"{facts.tag} beside other statements", way_out="Send it in a message of its own.")
+            return _refused(query, texts, len(judged), alone, state)
         judged.append(one)
         checks += one.reading.checks
         state = state.after(one.verdict.effects)
@@ -194,13 +199,19 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
     writes = any(name.place == "target" for name in facts.relations)
-    written = writes and any(relation.oid in grounds.protected for relation in resolved.named.values())
+    written = (writes or copies_in(facts)) and any(
+        relation.oid in grounds.protected for relation in resolved.named.values()
+    )
     if not (classified or written) or _reads_nothing(facts):
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
         kind: Kind = "allow" if classified and KINDS[facts.statement.kind][0] is not Family.MAINTENANCE else "pass"
         reading = qualify(facts, resolved.shadows)
+    elif copies_in(facts):
+        reading = copy_in(facts, resolved, state, purpose, grounds)
+        _check_purpose(facts, state)
+        kind = "allow" if reading.columns else "pass"
     else:
         prepares = facts.statement.kind == "PrepareStmt"
         reading = read(facts, resolved, state, purpose, grounds)
@@ -281,13 +292,9 @@ def _verdict(facts: Facts, kind: Kind, purpose: str | None, reading: Reading) ->
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
         checked=_checked(facts) if reading.checked else "",
-        takes_copy=_takes_copy(facts),
+        takes_copy=copies_in(facts),
+        copying=reading.copying,
     )
-
-
-def _takes_copy(facts: Facts) -> bool:
-    node = facts.statement.node
-    return facts.statement.kind == "CopyStmt" and bool(node.get("is_from")) and "filename" not in node
 
 
 def _checked(facts: Facts) -> Literal["rows", "column"]:

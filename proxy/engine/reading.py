@@ -19,7 +19,7 @@ from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Edit, splicer_of
 from proxy.sql.tree import nodes
-from proxy.verdict import ColumnUse, DeferredCheck, Origins
+from proxy.verdict import ColumnUse, CopyCheck, DeferredCheck, Origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Reading:
     """What each check that the edits brought means when it fails, in the order of their numbers."""
     checked: bool = False
     """The edits brought a column into the result of the statement itself."""
+    copying: CopyCheck | None = None
+    """How the rows of a COPY FROM STDIN are checked."""
     deferred: tuple[DeferredCheck, ...] = ()
     within: Reading | None = None
     """What is done instead within a transaction block, where that is something else."""

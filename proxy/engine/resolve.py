@@ -141,17 +141,20 @@ def _check_unclassified(relation: Relation, state: SessionState, grounds: Ground
 
 
 def _check_change(facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds) -> None:
-    """COPY FROM into protected tables is not available yet; nothing of it passes unjudged."""
+    """COPY into protected tables from files and programs of the server is not judged, and so it does not pass."""
     if facts.statement.kind == "TruncateStmt":
         check_truncate(SchemaChange(facts, state, grounds, {id(name.node): relation}), relation)
         return
     if relation.oid not in grounds.protected:
         return
-    copied = facts.statement.kind == "CopyStmt" and name.place == "other" and facts.statement.node.get("is_from")
-    if copied or (name.place == "target" and KINDS[facts.statement.kind][0] not in (Family.QUERY, Family.DDL)):
+    node = facts.statement.node
+    copied = facts.statement.kind == "CopyStmt" and name.place == "other" and node.get("is_from")
+    if (copied and "filename" in node) or (
+        name.place == "target" and KINDS[facts.statement.kind][0] not in (Family.QUERY, Family.DDL)
+    ):
         raise unsupported(
             f"{facts.tag} changes the protected table {relation.schema}.{relation.name}",
-            detail="COPY FROM into protected tables is not available yet.",
-            way_out="Write it as INSERT.",
+            detail="Whose rows these are is known only of data that passes through consentry.",
+            way_out="Use COPY … FROM STDIN (\\copy in psql), or INSERT.",
             position=facts.position(name.location),
         )

@@ -194,6 +194,36 @@ def _is_new(deferral: Deferral) -> str:
     return f"(pg_catalog.strpos({known}, {entry}) OPERATOR(pg_catalog.>) 0)"
 
 
+def still_new(deferral: Deferral, *, registers: bool) -> str:
+    """SQL, over many rows: the subject is new in this transaction, and what cannot wait holds of the row."""
+    if registers:
+        return f"({deferral.at_once})"
+    entry = alias("e")
+    lines = f"pg_catalog.string_to_array(pg_catalog.current_setting('{_NEW}', true), E'\\n')"
+    own = f"pg_catalog.concat('{deferral.kind.encode().hex()}:', {_encoded(deferral.key)})"
+    return (
+        f"(({deferral.at_once}) AND {own} OPERATOR(pg_catalog.=) ANY"
+        f" (SELECT {entry} FROM pg_catalog.unnest({lines}) AS {entry}))"
+    )
+
+
+def all_left(deferral: Deferral, condition: str) -> str:
+    """An aggregate that leaves to the commit what ``condition`` (SQL) says of many rows."""
+    return _all_noted(_LEFT, f"{deferral.id}:", deferral.key, condition)
+
+
+def all_registered(kind: SubjectKind, key: str) -> str:
+    """An aggregate that notes of many rows that the subject ``key`` (SQL) is new in this transaction."""
+    return _all_noted(_NEW, f"{kind.name.encode().hex()}:", key, "true")
+
+
+def _all_noted(setting: str, prefix: str, key: str, condition: str) -> str:
+    known = f"pg_catalog.current_setting('{setting}', true)"
+    entry = f"CASE WHEN {condition} THEN pg_catalog.concat('{prefix}', {_encoded(key)}, E'\\n') END"
+    noted = f"pg_catalog.concat({known}, pg_catalog.string_agg({entry}, ''))"
+    return f"pg_catalog.length(pg_catalog.set_config('{setting}', {noted}, true))"
+
+
 def _later(mark: str, kind: SubjectKind, registry: RowConditions, terms: str) -> str:
     """The query over every subject that was left to the commit under ``mark``: one that has gone fails too."""
     pending, entry = alias("p"), alias("e")
@@ -202,9 +232,9 @@ def _later(mark: str, kind: SubjectKind, registry: RowConditions, terms: str) ->
     lines = f"pg_catalog.string_to_array(pg_catalog.current_setting('{_LEFT}', true), E'\\n')"
     column = registry.relation.column(kind.key)
     type_sql = _TEXT if column is None else column.base_sql or column.type_sql
-    left = f"SELECT DISTINCT {key} AS key FROM pg_catalog.unnest({lines}) AS {entry}"  # noqa: S608 - all quoted
+    left = f"SELECT DISTINCT {key} AS key FROM pg_catalog.unnest({lines}) AS {entry}"
     left = f"({left} WHERE pg_catalog.starts_with({entry}, {prefix})) AS {pending}"
     on = f"{registry.base}.{identifier(kind.key)} OPERATOR(pg_catalog.=) ({pending}.key)::{type_sql}"
     rows = f"{left} LEFT JOIN {qualified(*kind.table)} AS {registry.base} ON {on}"
     failed = f"CASE WHEN {terms} THEN NULL ELSE {failing(mark)} END"
-    return f"SELECT pg_catalog.count({failed}) FROM {rows}"  # noqa: S608 - all quoted
+    return f"SELECT pg_catalog.count({failed}) FROM {rows}"

@@ -77,8 +77,12 @@ def failed(fields: Fields, verdict: Verdict | None) -> Refusal | None:
     if not token:
         return None
     number = after.partition(":")[0]
-    known = number.isascii() and number.isdigit() and int(number) < len(verdict.checks)
-    return verdict.checks[int(number)] if known else _UNNAMED
+    return meaning(verdict, int(number) if number.isascii() and number.isdigit() else -1)
+
+
+def meaning(verdict: Verdict, number: int) -> Refusal:
+    """What it means that check ``number`` failed."""
+    return verdict.checks[number] if 0 <= number < len(verdict.checks) else _UNNAMED
 
 
 def left_failed(fields: Fields, left: Left) -> Refusal | None:

@@ -31,9 +31,6 @@ _INTEGERS: Final = frozenset({20, 21, 23})
 _CHARACTERS: Final = frozenset({25, 1043})
 _UUID: Final = 2950
 
-BINARY_TYPES: Final = _INTEGERS | _CHARACTERS | {_UUID}
-"""Types (by OID) whose values are read in binary format."""
-
 Values = tuple[bytes | None, ...]
 Spool = Callable[[], IO[bytes]]
 

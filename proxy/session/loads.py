@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal
-from proxy.session import hidden
+from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.session import checks, hidden
 from proxy.session.commits import Send
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
 from proxy.session.events import Run
@@ -44,6 +44,8 @@ class Loads:
     def query(self, verdict: Verdict, reply: Reply) -> None:
         """Sends the COPY of a simple query as messages of the extended one."""
         name = self._dialogue.private + b"copy"
+        # That of another COPY in the same transaction still stands.
+        self._send(frontend.CLOSE, frontend.close(frontend.PORTAL, name), Reply(frontend.CLOSE, hidden=True))
         for message, hidden_reply in hidden.prepared(name, verdict.text):
             hidden_reply.verdict = verdict if hidden_reply.kind == frontend.PARSE else None
             self._send(hidden_reply.kind, message, hidden_reply)
@@ -72,7 +74,7 @@ class Loads:
             loading.rows.finish()
             head = self._dialogue.replies.head
             if loading.rows.rejected is not None and head is not None:
-                refusal = loading.verdict.checks[loading.rows.rejected]
+                refusal = checks.meaning(loading.verdict, loading.rows.rejected)
                 head.refused = self._dialogue.audited_failure(loading.statement, refusal)
                 head.expected = _CANCELED
                 whole = frontend.message(frontend.COPY_FAIL, b"\0")
@@ -117,7 +119,7 @@ class Loads:
                 types = len(parameters).to_bytes(2, "big") + _ARRAYS * len(parameters)
                 for message, reply in hidden.prepared(name, group.sql.encode(), types):
                     self._send(reply.kind, message, reply)
-            check = DeferredCheck("", group.sql, loading.verdict.checks[group.number])
+            check = DeferredCheck("", group.sql, checks.meaning(loading.verdict, group.number))
             left = Left(check, loading.verdict.secret, loading.statement, at_commit=False)
             for message, reply in hidden.run(name, left, parameters):
                 reply.run = loading.run
@@ -142,7 +144,7 @@ class Loads:
         dialogue = self._dialogue
         dialogue.loading = None
         if loading.run is not None and loading.run.open:
-            dialogue.events.abandon(loading.run, loading.verdict.checks[0].sqlstate if loading.verdict.checks else None)
+            dialogue.events.abandon(loading.run, INSUFFICIENT_PRIVILEGE)
         if loading.simple:
             barrier = dialogue.transaction.dirty and not dialogue.transaction.in_block
             self._send(frontend.SYNC, frontend.SYNC_MESSAGE, Reply(frontend.SYNC, barrier=barrier))
