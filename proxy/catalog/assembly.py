@@ -73,6 +73,7 @@ class Assembly:
         self._types: _ByName[Type] = _ByName()
         self._type_depends: dict[int, frozenset[Object]] = {}
         self._implicit_casts: frozenset[int] = frozenset()
+        self._builtin_casts: frozenset[int] = frozenset()
 
     def fork(self, rows: SystemRows) -> Assembly:
         """The same catalog, to be built on with other changes to ``rows``, a fork of those of this assembly."""
@@ -85,7 +86,7 @@ class Assembly:
         forked._functions, forked._operators = self._functions.fork(), self._operators.fork()
         forked._types = self._types.fork()
         forked._type_depends = dict(self._type_depends)
-        forked._implicit_casts = self._implicit_casts
+        forked._implicit_casts, forked._builtin_casts = self._implicit_casts, self._builtin_casts
         return forked
 
     def catalog(self, changes: Changes, before: Catalog | None) -> Catalog:
@@ -103,9 +104,9 @@ class Assembly:
         self._follow_operators(changes, changed, members)
         self._follow_types(changed, members)
         if changes.keys("casts"):
-            self._implicit_casts = frozenset(
-                row["function"] for group in self._rows.rows["casts"].values() for row in group if _unasked(row)
-            )
+            casts = [row for group in self._rows.rows["casts"].values() for row in group]
+            self._implicit_casts = frozenset(row["function"] for row in casts if row["context"] in _AUTOMATIC)
+            self._builtin_casts = frozenset(row["function"] for row in casts if _between_builtin_types(row))
         catalog = self._snapshot(1 if before is None else before.generation)
         if catalog == before:
             return before
@@ -124,6 +125,7 @@ class Assembly:
             operators_named=self._operators.named,
             types_named=self._types.named,
             implicit_casts=self._implicit_casts,
+            builtin_casts=self._builtin_casts,
         )
 
     def _follow_schemas(self, changes: Changes) -> bool:
@@ -216,7 +218,5 @@ def _of(catalog: Class, objects: Iterable[Object]) -> set[int]:
     return {one.oid for one in objects if one.catalog == catalog}
 
 
-def _unasked(cast: Row) -> bool:
-    """Applied by PostgreSQL without being asked; or between built-in types, so that no user-made type shows it."""
-    builtin = max(cast["source"], cast["target"]) < FIRST_NORMAL_OBJECT_ID
-    return cast["context"] in _AUTOMATIC or builtin
+def _between_builtin_types(cast: Row) -> bool:
+    return max(cast["source"], cast["target"]) < FIRST_NORMAL_OBJECT_ID

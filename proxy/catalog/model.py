@@ -185,6 +185,8 @@ class Catalog:
     types_named: Mapping[str, tuple[Type, ...]]
     implicit_casts: frozenset[int] = frozenset()
     """Functions of casts that users made and that PostgreSQL applies without being asked (implicit or assignment)."""
+    builtin_casts: frozenset[int] = frozenset()
+    """Functions of casts that users made between PostgreSQL's own types, which no type of theirs shows."""
     committed: Catalog | None = field(default=None, compare=False, repr=False)
     """Where this is what one session alone sees (temporary objects, an open transaction): the catalog of all others."""
 

@@ -125,7 +125,7 @@ class Trust:
         self._own_types = {one.oid: one for one in own}
         self._rows = _ANY_ROW | self._own_types.keys()
         of_own_types = frozenset(function for one in own for function in one.functions)
-        self.casts = self.oids(catalog.implicit_casts - of_own_types)
+        self.casts = self.oids((catalog.implicit_casts - of_own_types) | catalog.builtin_casts)
         """Untrusted functions of casts between PostgreSQL's own types: they may stand anywhere, unwritten."""
 
     @property

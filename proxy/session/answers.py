@@ -42,6 +42,11 @@ _EXPECTED: Final[dict[int, frozenset[int]]] = {
 _PARSE_MESSAGE: Final = "exec_parse_message"
 
 
+_FOR_OPERATORS: Final = frozenset({"LOG", "DEBUG"})
+"""Severities of messages about plans, sorts, durations and the texts that run: ``client_min_messages = log`` sends them
+to the client too, where ``debug_print_plan``, ``log_statement`` or their like were switched on for it."""
+
+
 class Answers:
     """Judges each upstream message: None passes it, other bytes go to the client in its place."""
 
@@ -344,6 +349,8 @@ class Answers:
         return None
 
     def _notice(self, whole: bytes) -> bytes | None:
+        if backend.read_fields(whole).get("V") in _FOR_OPERATORS:
+            return b""
         head = self._dialogue.replies.head
         if head is None or head.told is not None:
             return None

@@ -79,6 +79,17 @@ def test_a_setting_that_somebody_else_declared(server: RunningServer, module_dat
             assert client.greeting[-2:] == [refusal, "closed"]
 
 
+def test_what_the_server_logs_is_for_operators(server: RunningServer, module_database: Database) -> None:
+    """Settings of the role make it speak of plans, texts and times; the client gets notices and no such thing."""
+    settings = ("client_min_messages = log", "debug_print_plan = on", "log_statement = 'all'", "log_duration = on")
+    module_database.execute("CREATE ROLE talkative LOGIN")
+    for setting in settings:
+        module_database.execute(f"ALTER ROLE talkative SET {setting}")
+    with RawClient("127.0.0.1", server.port, module_database.name, "talkative") as client:
+        answer = client.query("DO $$ BEGIN RAISE NOTICE 'heard'; RAISE LOG 'logged'; END $$")
+    assert [line for line in answer if line.startswith("N ")] == ["N NOTICE 00000 heard"]
+
+
 def test_a_purpose_declared_at_the_start(server: RunningServer, module_database: Database) -> None:
     with connect(server, module_database, options="-c consentry.purpose=p") as client:
         assert "D GUARDED" in client.query("SELECT 'GUARDED'")
