@@ -219,4 +219,4 @@ def _of(catalog: Class, objects: Iterable[Object]) -> set[int]:
 
 
 def _between_builtin_types(cast: Row) -> bool:
-    return max(cast["source"], cast["target"]) < FIRST_NORMAL_OBJECT_ID
+    return bool(max(cast["source"], cast["target"]) < FIRST_NORMAL_OBJECT_ID)

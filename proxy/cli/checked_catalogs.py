@@ -9,6 +9,7 @@ import structlog
 from proxy.catalog.catalogs import Catalogs
 from proxy.catalog.model import Catalog
 from proxy.catalog.own import OwnCatalog
+from proxy.engine.standing import Standing, left, standing
 from proxy.policy.model import Policy
 from proxy.policy.verify import verify
 
@@ -17,7 +18,8 @@ _log = structlog.get_logger(__name__)
 
 class CheckedCatalogs:
     """A catalog source (:class:`proxy.session.circumstances.CatalogSource`) that logs what a database says against the
-    policy: once for each database and policy, errors and warnings.
+    policy: once for each database and policy, errors and warnings; and whenever what the policy protects is renamed,
+    moved or dropped there, since the policy goes by names.
 
     A mask that does not fit its column shows NULL, so the session may go on.
     """
@@ -26,6 +28,8 @@ class CheckedCatalogs:
         self._catalogs = catalogs
         self._policy = policy
         self._checked: set[tuple[str, str]] = set()
+        self._newest: dict[str, Catalog] = {}
+        self._standing: dict[str, Standing] = {}
 
     async def catalog(self, database: str) -> Catalog:
         """See :meth:`proxy.catalog.catalogs.Catalogs.catalog`."""
@@ -47,7 +51,20 @@ class CheckedCatalogs:
 
     def current(self, database: str) -> Catalog:
         """See :meth:`proxy.catalog.catalogs.Catalogs.current`."""
-        return self._catalogs.current(database)
+        catalog = self._catalogs.current(database)
+        if catalog is not self._newest.get(database):
+            self._follow(database, catalog)
+        return catalog
+
+    def _follow(self, database: str, catalog: Catalog) -> None:
+        """Logs what left its place since the catalog before this one."""
+        policy = self._policy(database)
+        if policy is None:
+            return
+        for was, now in left(self._standing.get(database, {}), catalog):
+            _log.error("what the policy protects is not where it was", was=was, now=now, database=database)
+        self._newest[database] = catalog
+        self._standing[database] = standing(policy, catalog)
 
     def own(self, database: str) -> OwnCatalog:
         """See :meth:`proxy.catalog.catalogs.Catalogs.own`."""
