@@ -88,7 +88,7 @@ def check_reach(
         for access in accesses(facts, name):
             _check_code(relation.reach.get(access, Reach()), access, relation, state, trust)
         return  # nothing is read or written by it; what else it does is judged by itself
-    if relation.kind == "v" and trust.view(relation):
+    if relation.kind == "v" and trust.view(relation) and set(accesses(facts, name)) <= {Access.SELECT}:
         return
     if relation.oid in protected.refused:
         raise denied(
