@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proxy.engine.laundering import Destination, check_flows, flowing
-from proxy.engine.managed import deciding
 from proxy.engine.part import Part
 from proxy.engine.reading import sights
 from proxy.engine.secured import Sight, Viewer
@@ -71,7 +70,7 @@ class Destinations:
             return False
         if action.event != "update" or action.conflict or source.column not in sight.decisions:
             return False
-        if deciding(self.viewer.policy, self.part.relation, self.part.catalog) & names_set(action):
+        if self.part.deciding() & names_set(action):
             return False
         viewer, read = self.viewer, sight.decisions[source.column]
         level = self._destination(column).sensitivity

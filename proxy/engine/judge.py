@@ -20,8 +20,9 @@ from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
 from proxy.engine.resolve import Resolved, resolve
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
+from proxy.engine.updatable import changes_protected
 from proxy.engine.witness import Expected, PlanWitness, expect
-from proxy.engine.writing import write
+from proxy.engine.writing import stores_unseen, write
 from proxy.errors import Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import parse
@@ -198,10 +199,9 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
-    writes = any(name.place == "target" for name in facts.relations)
-    written = (writes or copies_in(facts)) and any(
-        relation.oid in grounds.protected for relation in resolved.named.values()
-    )
+    targets = [resolved.named.get(id(name.node)) for name in facts.relations if name.place == "target"]
+    written = any(one is not None and changes_protected(one, grounds.protected) for one in targets)
+    written |= copies_in(facts) and any(one.oid in grounds.protected for one in resolved.named.values())
     if not (classified or written) or _reads_nothing(facts):
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
@@ -232,6 +232,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     secured = any(use.decision != "allow" for use in reading.columns) or secures
     # What the server says of the rows that it checks against a new constraint is not for everybody.
     secured |= _reads_nothing(facts) and _names_protected(resolved, grounds)
+    secured |= stores_unseen(facts, resolved, state, purpose, grounds)
     return _Judged(
         verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts), unforeseen=resolved.unforeseen
     )

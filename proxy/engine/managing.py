@@ -58,14 +58,20 @@ class Managing:
 
     def check_moved(self, edits: list[Change], found: list[Check]) -> None:
         """A row that moves from one subject to another is checked for both: as it was, and as it will be."""
+        links = self._links() - self.part.unchanged
         moved = [
             one
             for action in self.part.modification.actions
             for one in action.assignments
-            if action.event == "update" and one.column in self._links() - self.part.unchanged
+            if action.event == "update" and one.column in links
         ]
         if not moved:
             return
+        if self.part.relation.kind == "v":
+            raise unsupported(
+                f"{self.part.full_name}.{moved[0].column} says whom a row is about, and cannot be set through a view",
+                way_out="Write to the table itself.",
+            )
         columns = self._moving()
         conditions = self.part.conditions()
         allowed = " AND ".join(dict.fromkeys(f"({one.writing(conditions)})" for one in columns))
@@ -86,6 +92,8 @@ class Managing:
 
     def _links(self) -> frozenset[str]:
         """The columns by which a row of the target reaches its subject."""
+        if self.part.relation.kind == "v":
+            return frozenset(self.part.managed.columns)
         links = [entry.subject for entry in self.part.entries()]
         found = {link.key or (link.via.column if link.via is not None else "") for link in links if link is not None}
         return frozenset(found | {kind.key for kind in self.part.registered_kinds()})

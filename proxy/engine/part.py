@@ -8,10 +8,11 @@ from proxy.catalog.model import Catalog, Relation
 from proxy.engine.classification import family
 from proxy.engine.conditions import RowConditions
 from proxy.engine.grounds import Grounds
-from proxy.engine.managed import Managed
+from proxy.engine.managed import Managed, deciding
 from proxy.engine.resolve import Resolved
 from proxy.engine.secured import Viewer
 from proxy.engine.session_state import SessionState
+from proxy.engine.updatable import base_of
 from proxy.errors import Refusal
 from proxy.policy.model import SubjectKind, TablePolicy, Use
 from proxy.sql.clauses import Clauses
@@ -71,7 +72,8 @@ class Part:
         self.relation: Relation = resolved.named[id(modification.target.node)]
         self.catalog: Catalog = state.context.catalog
         self.classification = grounds.protected.classified.get(self.relation.oid, {})
-        self.managed = grounds.protected.managed.get(self.relation.oid, Managed())
+        self.base_table = base_of(self.relation, self.catalog)
+        self.managed = self._managed()
         self.unchanged: set[str] = set()
         """Managed columns that are set to what they are."""
 
@@ -95,6 +97,25 @@ class Part:
         return Viewer(
             self.state.policy, self.state.context.role, self.purpose, self.state.subject, self.grounds.now, use
         )
+
+    def _managed(self) -> Managed:
+        """What only managing roles write, by the names that the target has for it."""
+        if self.base_table is None:
+            return Managed()
+        own = self.grounds.protected.managed.get(self.base_table.relation.oid, Managed())
+        columns = {name: own.columns[inner] for name, inner in self.base_table.columns.items() if inner in own.columns}
+        return Managed(own.rows, columns)
+
+    @property
+    def table(self) -> Relation:
+        """The table whose rows change."""
+        return self.relation if self.base_table is None else self.base_table.relation
+
+    def deciding(self) -> frozenset[str]:
+        """The target's columns on which the conditions of its rows may depend."""
+        inner = deciding(self.state.policy, self.table, self.catalog)
+        shown = {} if self.base_table is None else self.base_table.columns
+        return frozenset(name for name, column in shown.items() if column in inner)
 
     def assigned(self) -> dict[str, list[tuple[str, Assignment]]]:
         """Each column that is set, with what sets it and in which event."""
@@ -143,6 +164,6 @@ class Part:
         for kind in self.state.policy.subjects.values():
             registry = self.catalog.relation(*kind.table)
             members = set() if registry is None else {one.oid for one in family(self.catalog, registry.oid)}
-            if kind.consent is not None and self.relation.oid in members:
+            if kind.consent is not None and self.table.oid in members:
                 found.append(kind)
         return found

@@ -11,6 +11,7 @@ from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import made_by_initdb, system_catalog
 from proxy.engine.trust import Trust
+from proxy.engine.updatable import base_of
 from proxy.errors import Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
@@ -238,13 +239,15 @@ def _by_itself(
     with its subject alone.
     """
     reach = relation.reach.get(access, Reach())
-    if relation.kind not in "rp" or reach.rules:
-        return False
+    if reach.rules or (relation.kind != "v" and relation.kind not in "rp"):
+        return False  # what a view passes on is judged where it is written through
     role = state.role
     managed = protected.managed.get(reached.oid)
     kinds = set() if managed is None else managed.rows - (frozenset() if role is None else role.manages)
     subjects = [state.policy.subjects[kind] for kind in kinds]
-    own = all(access is Access.DELETE and (relation.schema, relation.name) == kind.table for kind in subjects)
+    base = base_of(relation, state.context.catalog)
+    name = None if base is None else (base.relation.schema, base.relation.name)
+    own = all(access is Access.DELETE and name == kind.table for kind in subjects)
     return not kinds or own or access in (Access.INSERT, Access.SELECT)
 
 

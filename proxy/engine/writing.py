@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from proxy.catalog.model import Reach
 from proxy.engine.destinations import Destinations
 from proxy.engine.grounds import Grounds
 from proxy.engine.managing import Managing
 from proxy.engine.part import Found, Part
+from proxy.engine.reach import accesses
 from proxy.engine.reading import Reading, check_rejected
 from proxy.engine.refusals import unsupported
 from proxy.engine.resolve import Resolved
 from proxy.engine.returning import Returning
 from proxy.engine.row_checks import Check
-from proxy.engine.secured import Sight, look
+from proxy.engine.secured import Sight, Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.engine.targets import Target
+from proxy.engine.updatable import changes_protected
 from proxy.engine.write_refusals import explaining_refused
 from proxy.engine.written_columns import WrittenColumns
 from proxy.policy.model import Use
@@ -62,6 +65,23 @@ def write(
     return replace(reading, within=within.beside(found.within))
 
 
+def stores_unseen(facts: Facts, resolved: Resolved, state: SessionState, purpose: str | None, grounds: Grounds) -> bool:
+    """A statement changes rows with cells that the session does not see, itself or by a cascade: what the server says
+    of such a row when a constraint fails shows all of it.
+    """
+    targets = [(name, resolved.named.get(id(name.node))) for name in facts.relations if name.place == "target"]
+    changed = {
+        oid
+        for name, relation in targets
+        if relation is not None
+        for access in accesses(facts, name)
+        for oid in (relation.oid, *relation.reach.get(access, Reach()).relations)
+    }
+    viewer = Viewer(state.policy, state.context.role, purpose, state.subject, grounds.now)
+    classified, relations = grounds.protected.classified, state.context.catalog.relations
+    return any(not look(viewer, relations[oid], classified[oid]).unrestricted for oid in changed & classified.keys())
+
+
 @dataclass(frozen=True, slots=True)
 class _Work:
     """One modification."""
@@ -98,13 +118,13 @@ class _Work:
 
     def _check_form(self) -> None:
         """Raises Refused (0A000) for a protected target in a form that is not judged."""
-        if self.part.relation.oid not in self.part.grounds.protected:
+        if not changes_protected(self.part.relation, self.part.grounds.protected):
             return
         full = self.part.full_name
         mixed = self.part.grounds.protected.mixed.get(self.part.relation.oid)
         if mixed is not None:
             raise unsupported(f"{full} and {mixed} are classified differently", way_out="Write to the children.")
-        if self.part.relation.kind not in "rp":
+        if self.part.table.kind not in "rp" or not self._passes_through():
             raise unsupported(
                 f"{self.part.facts.tag} changes protected tables through {full}", way_out="Write to the table itself."
             )
@@ -113,6 +133,17 @@ class _Work:
                 f"{self.part.facts.tag} of a query that changes the protected table {full}",
                 way_out="Write two statements.",
             )
+
+    def _passes_through(self) -> bool:
+        """The target is a table, or a view through which this can be followed."""
+        part = self.part
+        if part.relation.kind != "v":
+            return True
+        inside = part.grounds.protected
+        judged = part.relation.oid in inside.classified or part.relation.oid in inside.harmless
+        plain = judged or part.table.oid not in inside.classified
+        registers = part.modification.does("insert") and bool(part.registered_kinds())
+        return part.base_table is not None and plain and not registers and part.modification.kind != "MergeStmt"
 
     def _subjects(self, seen: Sight) -> Iterator[tuple[str, str, int]]:
         """The subjects that the statement names by a literal, in a predicate or as a key that is set."""

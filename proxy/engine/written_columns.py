@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Column
-from proxy.engine.managed import deciding
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.row_checks import Check, Written, checks, failing_as
@@ -39,7 +38,7 @@ class WrittenColumns:
     def _written(self) -> Iterator[Written]:
         assigned = self.part.assigned()
         allowed = look(self.part.viewer(Use.WRITE), self.part.relation, self.part.classification)
-        decisive = deciding(self.part.state.policy, self.part.relation, self.part.catalog)
+        decisive = self.part.deciding()
         sets = {name for name, ones in assigned.items() if any(event == "update" for event, _ in ones)}
         moves = bool(decisive & (sets - self.part.unchanged))
         for name, ones in assigned.items():

@@ -33,6 +33,9 @@ CREATE TABLE moves (id int, subscriber_id int, address text, year int, PRIMARY K
 CREATE TABLE moves_old PARTITION OF moves FOR VALUES FROM (2000) TO (2020);
 CREATE TABLE moves_new PARTITION OF moves FOR VALUES FROM (2020) TO (2040);
 CREATE TABLE plans (code text PRIMARY KEY, price int);
+ALTER TABLE subscribers ADD CHECK (plan <> '');
+CREATE VIEW dials AS SELECT id, subscriber_id AS who, callee, started_at FROM calls;
+CREATE VIEW agreed AS SELECT subscriber_id, purpose FROM consents;
 CREATE VIEW contacts AS SELECT id, full_name AS name, phone FROM subscribers;
 CREATE VIEW tariffs AS SELECT id, plan FROM subscribers;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {roles};
