@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 
 from proxy.catalog import queries
+from proxy.catalog.announcement import CHANNEL
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.catalog.queries import SOURCES, Source
 from proxy.catalog.reach import Object
@@ -50,6 +52,14 @@ class Introspection:
             server_settings=_SETTINGS,
         )
         return cls(connection)
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Calls ``changed`` when the database announces that its catalog changed (:mod:`proxy.catalog.announcement`).
+
+        A standby takes no LISTEN (manual 26.4.1); there it is never called.
+        """
+        with suppress(asyncpg.PostgresError):
+            await self._connection.add_listener(CHANNEL, lambda *_: changed())
 
     @property
     def server_version(self) -> int:

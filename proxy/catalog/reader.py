@@ -23,6 +23,10 @@ _log = logging.getLogger(__name__)
 FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KeyError)
 
 
+_BREATH = 0.02
+"""Seconds that announcements are gathered for: whoever may NOTIFY cannot keep the reader busy."""
+
+
 class _Memory(NamedTuple):
     """What was read, what builds catalogs of it, and the catalog that it made of it."""
 
@@ -50,6 +54,7 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
         self._confirmed = float("-inf")
         self._lock = asyncio.Lock()
+        self._announced = asyncio.Event()
 
     def trusted(self, seconds: float) -> bool:
         """There is a catalog, and it was confirmed not longer ago than that."""
@@ -101,6 +106,7 @@ class Reader:
         """The connection. What was known counts no more if it leads elsewhere than the one before."""
         if self._introspection is None:
             self._introspection = await Introspection.connect(self.database, self._dsn, self._parameters)
+            await self._introspection.listen(self._announced.set)
             identity = await self._introspection.identity()
             if identity != self._identity:
                 self._memory, self._identity = None, identity
@@ -127,10 +133,13 @@ class Reader:
         return self._task is not None
 
     async def _follow(self, seconds: float) -> None:
-        """What fails is tried again at the next time."""
+        """At once when the database announces a change. What fails is tried again at the next time."""
         failing = False
         while True:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._announced.wait(), seconds)
+                await asyncio.sleep(_BREATH)
+            self._announced.clear()
             try:
                 await self.refresh()
             except FAILURES as error:

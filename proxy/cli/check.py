@@ -11,10 +11,13 @@ from typing import Annotated
 import asyncpg
 import typer
 
+from proxy.catalog.announcement import EVENT_TRIGGER
 from proxy.cli import Code
+from proxy.cli.surroundings import surroundings_of
 from proxy.policy.diagnostic import Severity
 from proxy.policy.loader import load
 from proxy.policy.model import Policy
+from proxy.policy.survey import survey
 from proxy.policy.verify import Finding, verify
 
 
@@ -26,17 +29,28 @@ class Output(StrEnum):
 
 
 def check(
-    policy: Annotated[Path, typer.Argument(help="The policy file.", show_default=False)],
+    policy: Annotated[Path | None, typer.Argument(help="The policy file.", show_default=False)] = None,
     dsn: Annotated[
         str | None, typer.Option(help="A database to hold the policy against: postgresql://USER@HOST/NAME.")
     ] = None,
+    print_trigger: Annotated[
+        bool, typer.Option("--print-trigger", help="Print an event trigger that announces schema changes at once.")
+    ] = False,
     output: Annotated[Output, typer.Option(help="text prints one line a finding, nothing when clean.")] = Output.TEXT,
 ) -> None:
     """Validates a policy file and everything it extends, and prints every mistake with its place.
 
-    With a database, also whether it has the tables and columns, and whether the masks fit. Ends with 0 where the policy
-    can be used (warnings do not hinder), 3 where it cannot, 1 where it or the database cannot be read.
+    With a database, also whether it has the tables and columns, and whether the masks fit; and what its administrator
+    should look at: keys without an index, privileges that roles lack, copies and columns that nobody classified. Ends
+    with 0 where the policy can be used (warnings do not hinder), 3 where it cannot, 1 where it or the database cannot
+    be read.
     """
+    if print_trigger:
+        typer.echo(EVENT_TRIGGER, nl=False)
+    if policy is None:
+        if print_trigger:
+            return
+        raise typer.BadParameter("a policy file is missing", param_hint="POLICY")
     loaded = load(policy)
     report = loaded.report()
     findings = () if loaded.policy is None or dsn is None else loaded.placed(_against(loaded.policy, dsn))
@@ -60,7 +74,8 @@ def _against(policy: Policy, dsn: str) -> list[Finding]:
     from proxy.cli.live import catalog_of
 
     try:
-        return verify(policy, asyncio.run(catalog_of(dsn))[0])
+        catalog = asyncio.run(catalog_of(dsn))[0]
+        return [*verify(policy, catalog), *survey(policy, catalog, asyncio.run(surroundings_of(dsn, policy)))]
     except (OSError, asyncpg.PostgresError, CatalogUnavailable) as error:
         typer.echo(f"consentry: the catalog of {dsn.rpartition('@')[2]} cannot be read: {error}", err=True)
         raise typer.Exit(Code.COULD_NOT_RUN) from None
