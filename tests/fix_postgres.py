@@ -87,11 +87,16 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
 def logins(postgres: EmbeddedPostgres) -> dict[str, Login]:
     """Roles that must authenticate, by method: `password`, `md5`, `scram-sha-256`."""
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
-        for login in LOGINS.values():
-            stored = "md5" if login.method == "md5" else "scram-sha-256"
-            connection.execute(f"SET password_encryption = '{stored}'")
-            connection.execute(f"CREATE ROLE {login.user} LOGIN PASSWORD '{login.password}'")
+        make_logins(connection)
     return LOGINS
+
+
+def make_logins(connection: psycopg.Connection[Any]) -> None:
+    """Makes the roles of `LOGINS` on a server."""
+    for login in LOGINS.values():
+        stored = "md5" if login.method == "md5" else "scram-sha-256"
+        connection.execute(f"SET password_encryption = '{stored}'")
+        connection.execute(f"CREATE ROLE {login.user} LOGIN PASSWORD '{login.password}'")
 
 
 @pytest.fixture

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import ssl
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import psycopg
 import pytest
 import trustme
 
+from proxy.demo.postgres import ACCOUNT, EmbeddedPostgres
 from proxy.wire import startup
+from tests.fix_postgres import LOGINS, make_logins
 
 
 class Authority:
@@ -168,3 +174,44 @@ def server_context(issued: Issued, clients: Authority | None = None) -> ssl.SSLC
         context.load_verify_locations(clients.ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+DEBIAN = Path("/usr/lib/postgresql")
+
+
+class DebianPostgres(EmbeddedPostgres):
+    """The newest PostgreSQL of Debian's packages, which speaks TLS; its roles are those of the embedded one's tests."""
+
+    def __init__(self, certificates: Certificates, hba: Sequence[str]) -> None:
+        files = {"ssl_cert_file": "server.crt", "ssl_key_file": "server.key", "ssl_ca_file": "ca.crt"}
+        super().__init__(hba=hba, settings={"ssl": "on", **files})
+        self.binaries = max(DEBIAN.glob("*/bin"), key=lambda path: int(path.parent.name))
+        self.version = int(self.binaries.parent.name)
+        self._certificates = certificates
+
+    def _configure(self) -> None:
+        super()._configure()
+        shown = self._certificates.server
+        for name, file in (("crt", shown.cert), ("key", shown.key), ("ca.crt", self._certificates.trusted.ca)):
+            target = self.data / (name if name == "ca.crt" else f"server.{name}")
+            target.write_bytes(file.read_bytes())
+            target.chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(target, ACCOUNT)
+
+
+@pytest.fixture(scope="session")
+def debian_postgres(certificates: Certificates) -> Iterator[DebianPostgres]:
+    """Wants TLS of everybody over TCP, and a certificate of ``certified``. Skips where the package is not installed."""
+    if not any(DEBIAN.glob("*/bin/initdb")):
+        pytest.skip("Debian's postgresql is not installed, the only one here with TLS: apt-get install postgresql")
+    hba = [
+        "hostssl all certified 127.0.0.1/32 cert",
+        *(f"hostssl all {login.user} 127.0.0.1/32 {login.method}" for login in LOGINS.values()),
+        "hostnossl all all 127.0.0.1/32 reject",
+    ]
+    with DebianPostgres(certificates, hba) as server:
+        with psycopg.connect(server.socket_dsn(), autocommit=True) as connection:
+            make_logins(connection)
+            connection.execute("CREATE ROLE certified LOGIN")
+        yield server

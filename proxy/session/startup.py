@@ -148,14 +148,15 @@ class Startup:
             self._outbox.commands.append(Close())
 
     def _encryption_request(self, code: tuple[int, int]) -> None:
+        self._asked.add(code)
+        accepted = code == startup.SSL_REQUEST and self.encryption is not None
+        if not accepted:
+            self._outbox.client.append(b"N")
         if self._packets:
             raise unencrypted_data(_ENCRYPTION[code])
-        self._asked.add(code)
-        if code == startup.SSL_REQUEST and self.encryption is not None:
+        if accepted:
             self._outbox.client.append(b"S")
             self._outbox.commands.append(StartTls())
-        else:
-            self._outbox.client.append(b"N")
 
     def _startup_message(self, packet: startup.Packet) -> None:
         if packet.version[0] != 3:

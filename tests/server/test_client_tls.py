@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import subprocess
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import psutil
 import psycopg
 import pytest
 
 from proxy.server import Address
 from proxy.server.certificates import Checked, ClientTls, Tls
-from proxy.wire import frontend, startup
-from tests.fix_postgres import Database, Login
+from proxy.wire import backend, startup
+from tests.fix_postgres import Database
 from tests.fix_tls import Certificates
 from tests.server.conftest import RunningServer
-from tests.server.raw import RawClient, simple
+from tests.server.raw import simple
 from tests.server.test_connections import wait_until
+from tests.server.tls_client import ByHand, TlsClient, client_context, encrypted
 
 Start = Callable[..., RunningServer]
 
@@ -42,87 +39,6 @@ def secured(start_server: Start, tls: ClientTls) -> RunningServer:
 
 def connect(server: RunningServer, database: Database, **options: Any) -> psycopg.Connection[tuple[Any, ...]]:
     return psycopg.connect(database.through("127.0.0.1", server.port), autocommit=True, **options)
-
-
-def client_context(certificates: Certificates, *alpn: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=certificates.trusted.ca)
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    return context
-
-
-def encrypted(server: RunningServer, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """Asks for TLS and makes the handshake."""
-    plain = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-    plain.sendall(startup.request(startup.SSL_REQUEST))
-    assert plain.recv(1) == b"S"
-    return context.wrap_socket(plain, server_hostname="127.0.0.1")
-
-
-class ByHand:
-    """Direct TLS over a socket of one's own, which sends ``piece`` bytes at a time."""
-
-    def __init__(self, server: RunningServer, context: ssl.SSLContext, piece: int = 1 << 16) -> None:
-        self._piece = piece
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
-        self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=20)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._complete(self._tls.do_handshake)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def send(self, data: bytes) -> None:
-        self._tls.write(data)
-        self._flush()
-
-    def stop_sending(self) -> None:
-        with pytest.raises(ssl.SSLWantReadError):
-            self._tls.unwrap()
-        self._flush()
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def read_until(self, text: bytes) -> None:
-        """Raises EOFError when the other side has said that there is no more."""
-        received = b""
-        while text not in received:
-            data = self._complete(lambda: self._tls.read(1 << 14))
-            if not data:
-                raise EOFError
-            received += data
-
-    def _complete(self, step: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                return step()
-            except ssl.SSLWantReadError:
-                self._flush()
-                data = self._socket.recv(1 << 16)
-                assert data, "the stream was cut off"
-                self._incoming.write(data)
-            except ssl.SSLZeroReturnError:
-                return b""
-            finally:
-                self._flush()
-
-    def _flush(self) -> None:
-        data = self._outgoing.read()
-        for start in range(0, len(data), self._piece):
-            self._socket.sendall(data[start : start + self._piece])
-
-
-class TlsClient(RawClient):
-    """A RawClient inside TLS."""
-
-    def __init__(self, connection: ssl.SSLSocket, database: str, user: str = "postgres") -> None:
-        self.socket = connection
-        self.key = self._buffer = b""
-        self.send(startup.startup_message({"user": user, "database": database}))
-        self.greeting = self.read_until_ready()
 
 
 # --- modes ------------------------------------------------------------------------------------------------------------
@@ -249,9 +165,27 @@ def test_nothing_may_stand_behind_a_request_for_encryption(
         received = b""
         while data := connection.recv(4096):
             received += data
-        assert received.startswith(b"E")
+        assert received.startswith(b"E" if request_code == startup.SSL_REQUEST else b"NE")
         assert b"C08P01" in received
         assert b"received unencrypted data after" in received
+
+
+@pytest.mark.parametrize("request_code", [startup.SSL_REQUEST, startup.GSSENC_REQUEST], ids=["SSL", "GSSAPI"])
+@pytest.mark.parametrize("behind", [b"x", startup.startup_message({"user": "postgres"})], ids=["a byte", "a packet"])
+def test_where_there_is_no_encryption_either_postgresql_says_the_same(
+    server: RunningServer, module_database: Database, request_code: tuple[int, int], behind: bytes
+) -> None:
+    def answer(host: str, port: int) -> tuple[bytes, dict[str, str]]:
+        with socket.create_connection((host, port), timeout=20) as connection:
+            connection.sendall(startup.request(request_code) + behind)
+            received = b""
+            while data := connection.recv(4096):
+                received += data
+        fields = backend.read_fields(received[1:])
+        return received[:1], {code: fields[code] for code in "SVCMD"}
+
+    postgres = module_database.postgres
+    assert answer("127.0.0.1", server.port) == answer(postgres.host, postgres.port)
 
 
 def test_plain_bytes_in_place_of_the_handshake(secured: RunningServer, module_database: Database) -> None:
@@ -376,118 +310,3 @@ def test_certificates_are_read_again_and_sessions_go_on(
         assert before.execute("SELECT 1").fetchone() == (1,)
         with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
             connect(server, module_database, **old)
-
-
-# --- the session inside -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["password", "md5", "scram-sha-256"])
-def test_the_upstreams_authentication_passes(
-    secured: RunningServer, module_database: Database, logins: dict[str, Login], method: str
-) -> None:
-    login = logins[method]
-    where = module_database.through("127.0.0.1", secured.port, login.user, login.password)
-    psycopg.connect(where, sslmode="require").close()
-    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-        psycopg.connect(where, sslmode="require", password="wrong")
-
-
-def test_channel_binding_cannot_be_had(
-    secured: RunningServer, module_database: Database, logins: dict[str, Login]
-) -> None:
-    login = logins["scram-sha-256"]
-    where = module_database.through("127.0.0.1", secured.port, login.user, login.password)
-    with pytest.raises(psycopg.OperationalError, match="channel binding"):
-        psycopg.connect(where, sslmode="require", channel_binding="require")
-
-
-def test_cancel(secured: RunningServer, module_database: Database, certificates: Certificates) -> None:
-    """Encrypted, and plain as older libpq sends it whatever the session is: the key says enough (manual, 55.2.8)."""
-    with connect(secured, module_database, sslmode="require") as connection:
-        threading.Timer(0.3, connection.cancel_safe).start()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(20)")
-    with encrypted(secured, client_context(certificates)) as connection:
-        client = TlsClient(connection, module_database.name)
-        client.send(simple("SELECT pg_sleep(20)"))
-        time.sleep(0.3)
-        with socket.create_connection(("127.0.0.1", secured.port), timeout=20) as plain:
-            plain.sendall(startup.request(startup.CANCEL_REQUEST, client.key))
-            assert plain.recv(1) == b""
-        assert "E ERROR 57014 canceling statement due to user request" in client.read_until_ready()
-
-
-def test_much_both_ways(secured: RunningServer, module_database: Database) -> None:
-    with connect(secured, module_database, sslmode="require") as connection:
-        text = "".join(chr(0x4E00 + place % 5000) for place in range(1_000_000))
-        assert connection.execute("SELECT %s::text, repeat('y', 10000000)", (text,)).fetchone() == (
-            text,
-            "y" * 10_000_000,
-        )
-        with connection.cursor().copy("COPY (SELECT g FROM generate_series(1, 200000) g) TO STDOUT") as copy:
-            assert sum(1 for _ in copy.rows()) == 200_000
-
-
-def test_a_slow_reader_costs_little_memory(
-    secured: RunningServer, module_database: Database, certificates: Certificates
-) -> None:
-    process = psutil.Process(os.getpid())
-    with encrypted(secured, client_context(certificates)) as connection:
-        client = TlsClient(connection, module_database.name)
-        before = process.memory_info().rss
-        client.send(simple("SELECT repeat('x', 100000) FROM generate_series(1, 2000)"))
-        time.sleep(1.0)
-        assert process.memory_info().rss - before < 40 << 20
-        received = 0
-        while received < 2000 * 100_000:
-            received += len(client.socket.recv(1 << 20))
-
-
-def test_a_client_that_only_stops_sending_is_still_answered(
-    secured: RunningServer, module_database: Database, certificates: Certificates
-) -> None:
-    """Its close_notify (RFC 8446, 6.1) ends one direction, as it does with PostgreSQL."""
-    with ByHand(secured, client_context(certificates, "postgresql")) as client:
-        client.send(startup.startup_message({"user": "postgres", "database": module_database.name}))
-        client.read_until(b"Z\0\0\0\5I")
-        client.send(simple("SELECT pg_sleep(0.3)") + simple("SELECT 'in between'") + simple("SELECT 'late'"))
-        client.stop_sending()
-        client.read_until(b"late")
-        with pytest.raises(EOFError):
-            client.read_until(b"never")
-    wait_until(lambda: secured.server.connections == 0)
-
-
-def test_a_client_that_goes_without_a_word_takes_its_upstream_connection_along(
-    secured: RunningServer, module_database: Database, certificates: Certificates
-) -> None:
-    connection = encrypted(secured, client_context(certificates))
-    client = TlsClient(connection, module_database.name)
-    pid = next(line for line in client.query("SELECT pg_backend_pid()") if line.startswith("D"))[2:]
-    socket.socket(fileno=connection.detach()).close()
-    wait_until(lambda: module_database.execute(f"SELECT FROM pg_stat_activity WHERE pid = {pid}") == [])
-    wait_until(lambda: secured.server.connections == 0)
-
-
-def test_a_record_that_cannot_be_decrypted_ends_that_session_alone(
-    secured: RunningServer, module_database: Database, certificates: Certificates
-) -> None:
-    with connect(secured, module_database, sslmode="require") as other:
-        connection = encrypted(secured, client_context(certificates))
-        TlsClient(connection, module_database.name)
-        plain = socket.socket(fileno=connection.detach())
-        plain.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
-        while plain.recv(4096):
-            pass
-        plain.close()
-        wait_until(lambda: secured.server.connections == 1)
-        assert other.execute("SELECT 1").fetchone() == (1,)
-
-
-def test_the_end_is_said(secured: RunningServer, module_database: Database, certificates: Certificates) -> None:
-    """A close_notify, without which an attacker could cut off the rest."""
-    with encrypted(secured, client_context(certificates)) as connection:
-        client = TlsClient(connection, module_database.name)
-        client.send(frontend.TERMINATE_MESSAGE)
-        connection.suppress_ragged_eofs = False
-        assert connection.recv(100) == b""
