@@ -16,6 +16,9 @@ from typing import Any, Final, cast
 RECORD: Final = 16 * 1024
 """Plain bytes that a TLS record holds at most."""
 
+_FAILURES: Final = OSError
+"""What Python makes of OpenSSL's errors: ssl.SSLError for most, and its bare base class for some (SSL_ERROR_SYSCALL)."""
+
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """Plain bytes for ``above``, encrypted ones for ``below``.
@@ -78,7 +81,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except ssl.SSLWantReadError:
             self._send()
             return False
-        except ssl.SSLError as error:
+        except _FAILURES as error:
             self._fail(error)
             return False
         self._send()
@@ -90,7 +93,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """All that has arrived whole, as one piece: nothing stays in here when reading is paused."""
         pieces: list[bytes] = []
         tls, incoming = self._tls, self._incoming
-        failure: ssl.SSLError | None = None
+        failure: OSError | None = None
         try:
             while incoming.pending or tls.pending():
                 piece = tls.read(RECORD)
@@ -102,7 +105,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             pass
         except ssl.SSLZeroReturnError:
             self._ended = True
-        except ssl.SSLError as error:
+        except _FAILURES as error:
             failure = error
         if pieces:
             self._above.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -164,7 +167,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         try:
             while rest:
                 rest = rest[self._tls.write(rest) :]
-        except ssl.SSLError as error:
+        except _FAILURES as error:
             self._fail(error)
             return
         self._below.write(self._outgoing.read())
@@ -172,7 +175,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def close(self) -> None:
         """Says so (close_notify) and closes when everything has been written."""
         if self._ready and not self._below.is_closing():
-            with contextlib.suppress(ssl.SSLError):  # the other side's own close_notify is not waited for
+            with contextlib.suppress(_FAILURES):  # the other side's own close_notify is not waited for
                 self._tls.unwrap()
             self._send()
         self._below.close()

@@ -135,6 +135,7 @@ def test_a_record_that_cannot_be_decrypted_ends_that_session_alone(
         connection = encrypted(secured, client_context(certificates))
         TlsClient(connection, module_database.name)
         plain = socket.socket(fileno=connection.detach())
+        plain.settimeout(20)
         plain.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
         while plain.recv(4096):
             pass
