@@ -17,7 +17,7 @@ RECORD: Final = 16 * 1024
 """Plain bytes that a TLS record holds at most."""
 
 _FAILURES: Final = OSError
-"""What Python makes of OpenSSL's errors: ssl.SSLError for most, and its bare base class for some (SSL_ERROR_SYSCALL)."""
+"""What Python makes of OpenSSL's errors: ssl.SSLError, and for some (SSL_ERROR_SYSCALL) its bare base class."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
