@@ -188,6 +188,8 @@ class Context:
     prepared: Mapping[str, str] = field(default_factory=dict)
     prepared_stale: frozenset[str] = frozenset()
     """Those in which names mean other relations than they did when the upstream read them."""
+    cursors: Mapping[str, str] = field(default_factory=dict)
+    """The client's texts of cursors and portals, by name."""
     prepared_sent: Mapping[str, str] = field(default_factory=dict)
     """What the upstream has under the name, where that is another text than the client's."""
 

@@ -324,4 +324,5 @@ def _key(context: Context) -> tuple[object, ...]:
         frozenset(context.prepared.items()),
         frozenset(context.prepared_sent.items()),
         context.prepared_stale,
+        frozenset(context.cursors.items()),
     )

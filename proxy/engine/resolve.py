@@ -13,7 +13,7 @@ from proxy.engine.refusals import denied, undefined_relation, unsupported
 from proxy.engine.schema_change import SchemaChange
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
-from proxy.engine.system_catalogs import SystemCatalog, system_catalog
+from proxy.engine.system_catalogs import SystemCatalog, system_catalog, trusted_with
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
@@ -70,6 +70,8 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         if relation.oid in grounds.protected.classified:
             resolved.classified.append((name, relation))
         catalog = system_catalog(relation)
+        if catalog is not None and state.role is not None and state.role.code:
+            catalog = trusted_with(catalog)
         if catalog is not None:
             resolved.system.append((name, relation, catalog))
         if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):

@@ -75,6 +75,13 @@ def system_catalog(relation: Relation) -> SystemCatalog | None:
     return None
 
 
+def trusted_with(catalog: SystemCatalog) -> SystemCatalog | None:
+    """How it shows to a role that is trusted with everything: as it is, but without what is prepared for a client."""
+    if catalog.rows is not Rows.CLIENTS_STATEMENTS:
+        return None
+    return replace(catalog, plain=None)
+
+
 def made_by_initdb(relation: Relation) -> bool:
     """It stands in the catalog with an OID of initdb's; what only this session sees has none that is known."""
     return relation.oid > 0 and relation.builtin
@@ -188,7 +195,7 @@ _SESSIONS = {
         rows=Rows.CLIENTS_STATEMENTS,
         text="statement",
     ),
-    "pg_cursors": _only("name is_holdable is_binary is_scrollable creation_time"),
+    "pg_cursors": replace(_only("name is_holdable is_binary is_scrollable creation_time"), text="statement"),
     "pg_locks": SystemCatalog(
         frozenset(
             """

@@ -211,6 +211,12 @@ class _Reference:
                 for name in sorted(context.prepared_sent.keys() & context.prepared.keys())
             ]
             return f"CASE {' '.join(cases)} ELSE {raw} END" if cases else raw
+        if self.relation.name == "pg_cursors":
+            texts = self.state.context.cursors
+            cases = [
+                f'WHEN {BASE}."name" {_EQUAL} {literal(name)} THEN {literal(texts[name])}' for name in sorted(texts)
+            ]
+            return f"CASE {' '.join(cases)} END" if cases else "NULL::pg_catalog.text"
         own = next((effect.text for effect in self.facts.effects if isinstance(effect, Prepare)), None)
         text = self.facts.query if own is None else own.encode()
         shown = literal(text[:_SHOWN_BYTES].decode("utf-8", "ignore"))

@@ -15,7 +15,7 @@ from proxy.session.transaction import Transaction
 from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
 
 EXECUTE: Final = b"execute"
-LIST: Final = b"pg_prepared_statements"
+LISTS: Final = (b"pg_prepared_statements", b"pg_cursors")
 
 
 Answer = tuple[Sequence[tuple[str, int]], Sequence[Sequence[bytes | None]]]
@@ -68,12 +68,14 @@ class CatalogSource(Protocol):
 class Prepared(NamedTuple):
     """What SQL EXECUTE may name: the client's texts, and by the same names what was sent where that is another.
 
-    ``stale``: those in which names mean other relations than they did when the upstream read them.
+    ``stale``: those in which names mean other relations than they did when the upstream read them. ``cursors``: the
+    client's texts of cursors and portals, by name.
     """
 
     texts: Mapping[str, str]
     sent: Mapping[str, str]
     stale: frozenset[str]
+    cursors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,6 +217,7 @@ class Circumstances:
             prepared={} if prepared is None else prepared.texts,
             prepared_sent={} if prepared is None else prepared.sent,
             prepared_stale=frozenset() if prepared is None else prepared.stale,
+            cursors={} if prepared is None else prepared.cursors,
         )
 
     def _present(self) -> Basis:
@@ -254,7 +257,7 @@ class Circumstances:
         other contexts leave that out.
         """
         present, prepared = self._present(), self._prepared()
-        if not prepared.texts:
+        if not prepared.texts and not prepared.cursors:
             return present
         context = self.context(prepared)
         return Basis(context, self._engine.decisions(context))
@@ -265,9 +268,9 @@ class Circumstances:
 
 
 def names_prepared(text: bytes) -> bool:
-    """The text may hold an SQL EXECUTE, or read the list of prepared statements."""
+    """The text may hold an SQL EXECUTE, or read the list of prepared statements or cursors."""
     folded = text.lower()
-    return EXECUTE in folded or LIST in folded
+    return EXECUTE in folded or any(one in folded for one in LISTS)
 
 
 def refused(text: bytes, refusal: Refusal) -> Verdict:

@@ -127,6 +127,10 @@ class Dialogue:
             {name: statement.text.decode("utf-8", "replace") for name, statement in named.items()},
             {name: one.sent.decode("utf-8", "replace") for name, one in named.items() if one.sent != one.text},
             frozenset(name for name, one in named.items() if self.outdated(one)),
+            {
+                name.decode("utf-8", "replace"): portal.statement.text.decode("utf-8", "replace")
+                for name, portal in self.portals.confirmed().items()
+            },
         )
 
     def outdated(self, statement: Statement) -> bool:

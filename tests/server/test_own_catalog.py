@@ -210,6 +210,13 @@ ALIKE = {
         EXECUTE p;
         SET search_path = public;
         EXECUTE p""",
+    "cursors": """
+        BEGIN;
+        DECLARE c SCROLL CURSOR FOR SELECT * FROM wards;
+        DECLARE d CURSOR WITH HOLD FOR SELECT 1;
+        SELECT name, statement, is_scrollable FROM pg_cursors ORDER BY 1;
+        COMMIT;
+        SELECT name, statement FROM pg_cursors""",
     "what EXPLAIN is of": """
         PREPARE p (int) AS SELECT title FROM wards WHERE id = $1;
         EXPLAIN (COSTS OFF) EXECUTE p(7);

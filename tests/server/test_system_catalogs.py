@@ -293,7 +293,7 @@ FORMS: dict[str, Case] = {
     ),
     "the text of one's own cursors": Case(
         "BEGIN; DECLARE c CURSOR FOR SELECT 1; SELECT name, statement FROM pg_cursors WHERE name = 'c'",
-        [("c", None)],
+        [("c", "DECLARE c CURSOR FOR SELECT 1")],
     ),
     "SQL PREPARE": Case(
         "PREPARE p AS SELECT state, query FROM pg_stat_activity WHERE pid = pg_backend_pid(); EXECUTE p",
