@@ -4,6 +4,9 @@ CREATE TABLE consents (
     person_id integer NOT NULL, purpose text NOT NULL, granted_at timestamptz, withdrawn_at timestamptz,
     PRIMARY KEY (person_id, purpose)
 );
+CREATE TABLE calls (id integer PRIMARY KEY, person_id integer NOT NULL REFERENCES people, callee text,
+    started_at timestamptz, seconds integer, note text);
+CREATE INDEX ON calls (person_id);
 INSERT INTO people
 SELECT n, '138' || lpad((n * 7919 % 100000000)::text, 8, '0'), CASE WHEN n % 20 = 0 THEN 'closed' ELSE 'active' END
 FROM generate_series(1, 100000) n;

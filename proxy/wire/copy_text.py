@@ -57,6 +57,8 @@ class CopyText:
         self._field = re.compile(b"(%b)(%b|\\r?\\n)|(.+)" % (field, delimiter), re.DOTALL)
         self._line = re.compile(b"(?:%b%b)*%b\\r?\\n" % (field, delimiter, field), re.DOTALL)
         self._quoted = re.compile(b"%b((?:%b)*+)%b" % (quote, inner, quote), re.DOTALL) if form.kind == "csv" else None
+        plain = b"[^%b%b%b\\r\\n]*+" % (quote, escape, delimiter)
+        self._simple = re.compile(b"(?:(?:%b%b%b|%b)(?:%b|\\r?\\n))*+" % (quote, plain, quote, plain, delimiter))
         self._hiding = (b"\\\n", b"\\\r", b"\\.", b"\\" + form.delimiter)
         self._escaped = re.compile(b"%b([%b%b])" % (escape, quote, escape))
 
@@ -111,7 +113,12 @@ class CopyText:
     def _is_plain(self, data: bytes) -> bool:
         """Every delimiter and newline separates."""
         if self._form.kind == "csv":
-            return self._form.quote not in data and (b"\\." not in data or not self._form.mark_ends)
+            if b"\\." in data and self._form.mark_ends:
+                return False
+            if self._form.quote not in data:
+                return True
+            simple = self._simple.match(data)
+            return simple is not None and simple.end() > data.rfind(b"\n")
         return b"\\" not in data or not any(hidden in data for hidden in self._hiding)
 
     def _plain(self, data: bytes) -> tuple[list[bytes], int]:
