@@ -10,7 +10,8 @@ from proxy.server.certificates import Tls
 from proxy.server.connect import connect
 from proxy.server.options import Address
 
-SECONDS: Final = 10.0
+SECONDS: Final = 60.0
+"""PostgreSQL's authentication_timeout. The client waits until its next statement is safe from the cancel."""
 
 _log = logging.getLogger(__name__)
 

@@ -102,7 +102,7 @@ class _Negotiation(asyncio.Protocol, Generic[P]):
             self._context,
             server_hostname=self._host,
             established=lambda tls: self._hand_over(tls, made),
-            failed=lambda error: self._fail(NoTls(f"TLS with the upstream failed: {error}")),
+            failed=self._tls_failed,
         )
         tls.begin()
 
@@ -114,12 +114,16 @@ class _Negotiation(asyncio.Protocol, Generic[P]):
             self.made.set_result((transport, made))
 
     def _fail(self, error: OSError) -> None:
-        self._transport.abort()
+        self._transport.close()
         if not self.made.done():
             self.made.set_exception(error)
             self.made.exception()  # nobody asks for it where connecting was given up meanwhile
-        elif not self.made.cancelled():
-            _log.warning("%s", error)
+
+    def _tls_failed(self, error: Exception) -> None:
+        if self.made.done():  # TLS 1.3: an upstream may reject a certificate when the handshake is over for this side
+            _log.warning("TLS with the upstream failed: %s", error)
+        else:
+            self._fail(NoTls(f"TLS with the upstream failed: {error}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(NoTls(f"the upstream closed the connection: {exc or 'it was asked for TLS'}"))

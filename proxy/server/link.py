@@ -388,7 +388,8 @@ class Link:
                 self.session.client_encrypted(tls.peer_name)
 
         def failed(error: Exception) -> None:
-            _log.warning("TLS with a client failed: %s", error)
+            if not isinstance(error, ConnectionError):  # those go away again that only look whether somebody listens
+                _log.warning("TLS with a client failed: %s", error)
 
         tls = TlsTransport(below, self.client, context, established=established, failed=failed)
         self.client.transport = tls
