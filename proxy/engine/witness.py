@@ -35,9 +35,10 @@ from proxy.sql.quote import identifier
 from proxy.sql.relations import relations
 from proxy.sql.splice import Edit, apply
 from proxy.sql.tree import Index
+from proxy.sql.writing import MODIFYING
 from proxy.verdict import Probe, Splice, Verdict
 
-_PLANNED: Final = frozenset({"SelectStmt", "DeclareCursorStmt", "CopyStmt", "PrepareStmt"})
+_PLANNED: Final = frozenset({"SelectStmt", "DeclareCursorStmt", "CopyStmt", "PrepareStmt"}) | MODIFYING
 _LITERALS: Final = {"SCONST": 0, "ICONST": 23, "FCONST": 1700}
 """Types of the parameters that literals become: unknown, int4, numeric."""
 _UNFIT: Final = frozenset({"BCONST", "XCONST", "USCONST", "UESCAPE", "UIDENT"})
@@ -200,10 +201,11 @@ def _with_parameters(query: bytes, tokens: list[Token], splices: tuple[Splice, .
 
 def _probe(expected: Expected, text: bytes, oids: list[int]) -> Probe | None:
     """What is planned for one statement; None if it runs nothing that could be."""
-    tokens = [] if expected.kind == "SelectStmt" else [token for token in scan(text) if not token.comment]
+    whole = expected.kind == "SelectStmt" or expected.kind in MODIFYING
+    tokens = [] if whole else [token for token in scan(text) if not token.comment]
     declared = 0
     match expected.kind:
-        case "SelectStmt":
+        case "SelectStmt" | "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt":
             planned = b"AS " + text
         case "DeclareCursorStmt":
             planned = b"AS " + text[_first(tokens, "FOR").end :]

@@ -69,7 +69,10 @@ def stores_unseen(facts: Facts, resolved: Resolved, state: SessionState, purpose
     """A statement changes rows with cells that the session does not see, itself or by a cascade: what the server says
     of such a row when a constraint fails shows all of it.
     """
-    targets = [(name, resolved.named.get(id(name.node))) for name in facts.relations if name.place == "target"]
+    copies = facts.statement.kind == "CopyStmt" and bool(facts.statement.node.get("is_from"))
+    targets = [
+        (name, resolved.named.get(id(name.node))) for name in facts.relations if name.place == "target" or copies
+    ]
     changed = {
         oid
         for name, relation in targets

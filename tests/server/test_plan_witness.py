@@ -113,6 +113,10 @@ UNDERSTOOD = {
     "a prepared statement": "PREPARE p (int, mood) AS SELECT phone FROM patients WHERE id = $1; EXECUTE p (1, 'sad')",
     "a COPY of a query": "COPY (SELECT phone, ')' FROM patients) TO STDOUT",
     "a COPY of a table": "COPY patients (phone) TO STDOUT",
+    "an update": "UPDATE patients p SET ward = ward WHERE p.phone = 'nobody' AND ward IN (SELECT id FROM patients)",
+    "an update by a view": "UPDATE patients SET ward = 1 FROM directory d WHERE d.phone = 'nobody' RETURNING d.id",
+    "a delete": "DELETE FROM patients USING wards WHERE patients.name = 'nobody' RETURNING phone",
+    "an insert": "INSERT INTO wards (id) SELECT id FROM patients WHERE phone = 'nobody'",
     "the statistics": "SELECT relname, n_live_tup FROM pg_stat_user_tables",
 }
 
