@@ -223,7 +223,10 @@ class Runner:
             tally.refusals[reason] += 1
             tally.examples.setdefault(reason, sent.shape.plain)
         else:
-            tally.errors[answer.error["C"]] += 1
+            state = answer.error["C"]
+            tally.errors[state] += 1
+            if state.startswith("XX"):
+                self._report(f"INTERNAL {answer.error}\n{sent.shape.plain}")
 
     def _open(self, sent: _Sent, vector: Vector, first: Answer, second: Answer) -> bool:
         """The difference is one that SQL leaves open: it shows on one database too, or (sqlsmith) is one of order."""
