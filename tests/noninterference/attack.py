@@ -11,7 +11,7 @@ of its own, or a mapping:
 ``twin``       what becomes of it for those who may see everything: ``same`` as without consentry (the default);
                ``restricted``: the same for ``director``, but not to be compared for ``auditor``, who reads through
                secured relations (order that SQL leaves open, rows whose conditions nobody meets); ``refused`` by
-               design; ``later``: not available yet, or shows everybody less
+               design; ``less``: shows everybody less, by design (statistics of protected tables)
 ``xfail``      a known leak, and why
 ``purpose``    of the session; default ``marketing``
 =============  =======================================================================================================
@@ -55,7 +55,7 @@ class Attack:
     alone: bool = False
     """Needs a connection of its own; otherwise it is one statement, run in a transaction that is rolled back."""
     blind: bool = False
-    twin: Literal["same", "later", "refused", "restricted"] = "same"
+    twin: Literal["same", "less", "refused", "restricted", "later"] = "same"
     xfail: str | None = None
     purpose: str = "marketing"
 

@@ -33,7 +33,8 @@ through consentry and directly: the same answers, and the same cells.
 ``purpose``     of that role's session; default ``marketing``; of other roles it is the policy's ``default_purpose``
 ``overwrites``  true: it may change hidden cells (set to NULL by whoever may, or written by a role that sees them)
 ``blind``       true: without consentry it would not show either (its point is to be refused, or to be allowed)
-``twin``        ``same`` (default): the same for ``director`` as without consentry; ``refused`` by design; ``later``
+``twin``        ``same`` (default): the same for ``director`` as without consentry; ``refused`` by design; ``less``: not
+                refused, but shows less; ``later``: a known defect
 ``xfail``       a known defect, and why
 ==============  ======================================================================================================
 
@@ -72,7 +73,7 @@ class Sequence:
     purpose: str = "marketing"
     overwrites: bool = False
     blind: bool = False
-    twin: Literal["same", "later", "refused"] = "same"
+    twin: Literal["same", "less", "refused", "later"] = "same"
     xfail: str | None = None
 
     def __str__(self) -> str:
