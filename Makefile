@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo try test lint format bench fidelity fuzz fuzz-wire dist clean
+.PHONY: help demo try test lint format bench compat fidelity fuzz fuzz-wire dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -38,6 +38,9 @@ bench: $(VENV)/dev.stamp ## throughput and CPU a query: direct, through the prox
 
 fidelity: $(VENV)/dev.stamp ## PostgreSQL's own regression scripts, directly and through the proxy (FIDELITY='--minutes 20')
 	$(BIN)/python -m tests.fidelity $(FIDELITY)
+
+compat: $(VENV)/dev.stamp ## clients' own test suites, directly and through the proxy (SUITES='asyncpg Django')
+	$(BIN)/python -m tests.compat $(SUITES)
 
 fuzz: $(VENV)/dev.stamp ## random statements against two databases that differ in hidden cells (MINUTES=10 SEED=1)
 	$(BIN)/python -m tests.noninterference.fuzz --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)

@@ -1,0 +1,155 @@
+"""The suites: what each needs and how it is run against a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+DATABASE: Final = "compat"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The server that a suite runs against, and where its results go (JUnit's XML)."""
+
+    host: str
+    port: int
+    results: Path
+
+    def url(self, scheme: str) -> str:
+        return f"{scheme}://postgres:secret@{self.host}:{self.port}/{DATABASE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """``command`` gives the arguments after the interpreter, ``environment`` variables, for one run.
+
+    ``prepare`` writes what the run needs into the working folder; ``databases`` and ``setup`` (SQL in the suite's own
+    database) are made afresh for each run. ``unavoidable``: tests that no proxy could let pass, with the reason.
+    """
+
+    name: str
+    source: str
+    requirements: tuple[str, ...]
+    command: Callable[[Target], list[str]]
+    environment: Callable[[Target], dict[str, str]]
+    folder: str = "."
+    apart: str = ""
+    """A folder of the source that must not stand beside the rest of it: the installed package is what is tested."""
+    prepare: Callable[[Path, Target], None] | None = None
+    databases: tuple[str, ...] = ()
+    setup: str = ""
+    extensions: tuple[str, ...] = ()
+    """Made where the server has them; tests that need others fail directly, too."""
+    unavoidable: dict[str, str] = field(default_factory=dict)
+
+
+def _pytest(*arguments: str) -> Callable[[Target], list[str]]:
+    return lambda target: ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={target.results}", *arguments]
+
+
+def _libpq(target: Target) -> dict[str, str]:
+    return {
+        "PGHOST": target.host,
+        "PGPORT": str(target.port),
+        "PGUSER": "postgres",
+        "PGPASSWORD": "secret",
+        "PGDATABASE": DATABASE,
+    }
+
+
+def _without_database(target: Target) -> dict[str, str]:
+    return {name: value for name, value in _libpq(target).items() if name != "PGDATABASE"}
+
+
+_DJANGO_SETTINGS: Final = """
+SECRET_KEY = "compat"
+USE_TZ = False
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+TEST_RUNNER = "xmlrunner.extra.djangotestrunner.XMLTestRunner"
+TEST_OUTPUT_DIR = {folder!r}
+TEST_OUTPUT_FILE_NAME = {name!r}
+_ONE = {{"ENGINE": "django.db.backends.postgresql", "USER": "postgres", "PASSWORD": "secret"}}
+_ONE |= {{"HOST": {host!r}, "PORT": {port}}}
+DATABASES = {{"default": {{**_ONE, "NAME": "django_one"}}, "other": {{**_ONE, "NAME": "django_two"}}}}
+"""
+
+
+def _django_settings(folder: Path, target: Target) -> None:
+    (folder / "compat_settings.py").write_text(
+        _DJANGO_SETTINGS.format(
+            folder=str(target.results.parent), name=target.results.name, host=target.host, port=target.port
+        )
+    )
+
+
+SUITES: Final = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            name="asyncpg",
+            source="asyncpg==0.30.0",
+            requirements=("asyncpg==0.30.0", "pytest", "uvloop", "distro"),
+            command=_pytest(
+                "tests/test_cache_invalidation.py",
+                "tests/test_cancellation.py",
+                "tests/test_codecs.py",
+                "tests/test_copy.py",
+                "tests/test_cursor.py",
+                "tests/test_exceptions.py",
+                "tests/test_execute.py",
+                "tests/test_introspection.py",
+                "tests/test_listeners.py",
+                "tests/test_logging.py",
+                "tests/test_pool.py",
+                "tests/test_prepare.py",
+                "tests/test_record.py",
+                "tests/test_timeout.py",
+                "tests/test_transaction.py",
+                "tests/test_types.py",
+                "tests/test_utils.py",
+            ),
+            environment=_libpq,
+            apart="tests",
+        ),
+        Suite(
+            name="pg8000",
+            source="pg8000==1.31.2",
+            requirements=("pg8000==1.31.2", "pytest", "pytest-mock", "pytest-benchmark", "pytz"),
+            command=_pytest(
+                "test/dbapi", "test/native", "test/legacy", "--ignore-glob=*/auth/*", "--benchmark-disable"
+            ),
+            environment=lambda target: {**_without_database(target), "PGDATABASE": "postgres"},
+            extensions=("hstore",),
+        ),
+        Suite(
+            name="SQLAlchemy",
+            source="SQLAlchemy==2.0.44",
+            requirements=("SQLAlchemy==2.0.44", "psycopg[binary]", "asyncpg==0.30.0", "greenlet", "pytest"),
+            command=lambda target: [
+                *_pytest("test/dialect/postgresql", "test/dialect/test_suite.py")(target),
+                *("-p", "no:logging", "--dburi", target.url("postgresql+psycopg")),
+            ],
+            environment=lambda _: {},
+            setup="CREATE SCHEMA test_schema; CREATE SCHEMA test_schema_2;"
+            f" ALTER DATABASE {DATABASE} SET default_text_search_config = 'pg_catalog.simple'",
+            extensions=("hstore", "citext"),
+        ),
+        Suite(
+            name="Django",
+            source="Django==5.2.8",
+            requirements=("Django==5.2.8", "psycopg[binary]", "unittest-xml-reporting", "jinja2", "pillow", "tblib"),
+            command=lambda _: [
+                *("runtests.py", "--settings=compat_settings", "--noinput", "--parallel=1"),
+                *"backends schema introspection postgres_tests queries aggregation transactions".split(),
+            ],
+            environment=lambda _: {},
+            folder="tests",
+            prepare=_django_settings,
+            databases=("django_one", "django_two"),
+        ),
+    )
+}
