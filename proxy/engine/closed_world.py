@@ -227,13 +227,28 @@ def _check_function(
     if function.schema in ("pg_temp",) or (function.schema or "").startswith("pg_temp_"):
         raise untrusted("function", [str(function)], state)
     names = trust.call(function, path)
-    if names:
+    if names and not (names == [f"pg_catalog.{function.name}"] and _reads_builtin_type(function, state)):
         raise untrusted("function", names, state)
     types = trust.arguments(function, path)
     if types:
         raise untrusted("the conversion to", types, state)
     if not trust.candidates(function, path) and not _is_column(function, facts, state):
         raise undefined_function(str(function), facts.position(function.location))
+
+
+def _reads_builtin_type(function: FunctionName, state: SessionState) -> bool:
+    """``pg_input_is_valid('…', 'int4')``: the type that is named as data is one of PostgreSQL's own."""
+    arguments = function.node.get("args", ())
+    if function.name not in ("pg_input_is_valid", "pg_input_error_info") or len(arguments) != 2:
+        return False
+    named = _TYPE_AS_DATA.fullmatch(literal_of(arguments[1]) or "")
+    if named is None or named[1] in state.context.catalog.types_named:
+        return False
+    return named[1] in _TYPES | _TYPES_BY_KEYWORD and not named[1].startswith("reg")
+
+
+_TYPE_AS_DATA = re.compile(r"\s*([a-z_][a-z0-9_]*)\s*(?:\([\d\s,]*\)\s*)?(?:\[\s*\d*\s*\]\s*)*")
+_TYPES_BY_KEYWORD = frozenset({"bigint", "boolean", "decimal", "int", "integer", "real", "smallint"})
 
 
 def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> bool:

@@ -48,6 +48,9 @@ _HARMLESS = frozenset(
 )
 """Those among the names above that only compute, or speak of the session's own snapshot."""
 
+_COMPUTING_FORMS = frozenset({("ts_rewrite", 3)})
+"""Functions by number of arguments that only compute, where another form of the same name runs a query."""
+
 TELLING = frozenset({"current_query"})
 """Functions that would show the text that runs instead of the client's, where the two differ."""
 
@@ -144,7 +147,7 @@ class Trust:
         if function.internal and not function.builtin:
             return function.internal in self._internal
         if function.builtin:
-            return _computes(function.name)
+            return _computes(function.name) or (function.name, function.max_args) in _COMPUTING_FORMS
         if ("*" in self._patterns or f"{function.schema}.*" in self._patterns) and as_loaded:
             # A function of a dblink's kind must be named itself.
             return not (function.extension is not None and function.extension not in COMPUTING_EXTENSIONS)

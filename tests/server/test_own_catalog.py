@@ -217,6 +217,10 @@ ALIKE = {
         SELECT name, statement, is_scrollable FROM pg_cursors ORDER BY 1;
         COMMIT;
         SELECT name, statement FROM pg_cursors""",
+    "types that are named as data": """
+        SELECT pg_input_is_valid('1', 'int4'), pg_input_is_valid('x', 'numeric(4, 2)[]');
+        SELECT message FROM pg_input_error_info('x', 'integer');
+        SELECT ts_rewrite('a & b'::tsquery, 'a'::tsquery, 'c'::tsquery)""",
     "what EXPLAIN is of": """
         PREPARE p (int) AS SELECT title FROM wards WHERE id = $1;
         EXPLAIN (COSTS OFF) EXECUTE p(7);
@@ -273,6 +277,13 @@ HIDDEN = {
             "CREATE TABLE t (a text DEFAULT f())"
         ),
         "INSERT INTO t DEFAULT VALUES RETURNING a",
+    ),
+    "a domain named as data": (
+        (
+            "CREATE FUNCTION f(text) RETURNS bool LANGUAGE sql AS 'SELECT name::int > 0 FROM patients LIMIT 1';"
+            "CREATE DOMAIN d AS text CHECK (f(VALUE))"
+        ),
+        "SELECT pg_input_error_info('x', 'd')",
     ),
     "a plan": ("PREPARE p AS SELECT id, name FROM patients", "EXPLAIN EXECUTE p"),
     "a copy of what was prepared": ("PREPARE p AS SELECT id, name FROM patients", "CREATE TEMP TABLE t AS EXECUTE p"),
