@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 import yaml
 
-from proxy.demo.postgres import EmbeddedPostgres
+from proxy.demo.postgres import SUPERUSER, EmbeddedPostgres
 from tests.fix_proxy import Proxy
 from tests.noninterference import clinic_rows, rows
 from tests.noninterference.conversation import Connection
@@ -68,6 +68,7 @@ def make_roles(postgres: EmbeddedPostgres) -> None:
             connection.execute(f"CREATE ROLE {role} LOGIN")
         members = ", ".join(role for role in ROLES if role not in _ORDINARY)
         connection.execute(f"GRANT {', '.join(given)} TO {members}".encode())
+        connection.execute(f"GRANT {SUPERUSER} TO builder".encode())  # who thereby owns everything
 
 
 def drop_roles(postgres: EmbeddedPostgres) -> None:
