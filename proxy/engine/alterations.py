@@ -141,14 +141,15 @@ def _set_expression(change: SchemaChange, relation: Relation, command: Node) -> 
 
 def _drop_expression(change: SchemaChange, relation: Relation, command: Node) -> None:
     """What was generated stays as stored values of a column that nothing derives any more."""
-    classification = change.classification(relation)
-    if classification and command["name"] not in classification:
-        raise denied(
-            f"DROP EXPRESSION would keep what {full_name(relation)}.{command['name']} was made of,"
-            " and it is not classified",
-            way_out="Classify the column in the policy first.",
-            policy=change.policy,
-        )
+    for member in change.members(relation):
+        classification = change.classification(member)
+        if classification and command["name"] not in classification:
+            raise denied(
+                f"DROP EXPRESSION would keep what {full_name(member)}.{command['name']} was made of,"
+                " and it is not classified",
+                way_out="Classify the column in the policy first.",
+                policy=change.policy,
+            )
 
 
 def _set_not_null(change: SchemaChange, relation: Relation, command: Node) -> None:
@@ -160,13 +161,18 @@ def _set_type(change: SchemaChange, relation: Relation, command: Node) -> None:
     using = definition.get("raw_default")
     sources = {name} if using is None else set(mentioned(using))
     change.must_see(relation, sources | {name}, "ALTER COLUMN TYPE", Use.EXPORT)
+    for member in change.members(relation):
+        _set_type_of(change, member, name, sources, definition["typeName"])
+
+
+def _set_type_of(change: SchemaChange, relation: Relation, name: str, sources: set[str], type_name: Node) -> None:
     source = change.classification(relation).get(name)
     column = relation.column(name)
     table = None if source is None else change.policy.tables[source.table].columns[source.column]
     destination = Destination(f"{full_name(relation)}.{name}", None if table is None else table.sensitivity)
     check_flows(_flowing(change, relation, sources), destination, change.policy)
     if table is not None and column is not None:
-        changed = _typed(column, definition["typeName"])
+        changed = _typed(column, type_name)
         why = "its new type is not known here" if changed is None else unfit(table.mask, changed)
         if why is not None:
             raise change.refuse(

@@ -100,7 +100,7 @@ def _index(change: SchemaChange) -> None:
         change.must_see(relation, judged, "an index over expressions or some of the rows")
     # The server refuses to index what is too long, and so would tell how long a hidden value is.
     long = {name for name in elements(params) if _may_be_long(relation.column(name))}
-    if long & change.classification(relation).keys():
+    if any(long & change.classification(member).keys() for member in change.members(relation)):
         change.must_see(relation, long, "an index over values of any length")
     foreign = {item["IndexElem"].get("name", EVERY) for item in params if _own_opclass(item["IndexElem"])}
     if foreign:

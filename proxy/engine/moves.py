@@ -101,17 +101,18 @@ def _rename_column(change: SchemaChange, relation: Relation, old: str, new: str)
     what = "RENAME"
     change.must_manage_rows(relation, what)
     change.must_manage_columns(relation, (old, new), what)
-    source = change.classification(relation).get(old)
-    if source is None or (relation.kind == "v" and name_of(relation) not in change.policy.tables):
-        return
-    before = change.policy.tables[source.table].columns[source.column]
-    after = change.policy.tables[source.table].columns.get(new)
-    if after is None or after.sensitivity < before.sensitivity:
-        raise denied(
-            f"{what} would take {full_name(relation)}.{old} out from under its classification",
-            way_out=_WAY_OUT,
-            policy=change.policy,
-        )
+    for member in change.members(relation):
+        source = change.classification(member).get(old)
+        if source is None or (member.kind == "v" and name_of(member) not in change.policy.tables):
+            continue
+        before = change.policy.tables[source.table].columns[source.column]
+        after = change.policy.tables[source.table].columns.get(new)
+        if after is None or after.sensitivity < before.sensitivity:
+            raise denied(
+                f"{what} would take {full_name(member)}.{old} out from under its classification",
+                way_out=_WAY_OUT,
+                policy=change.policy,
+            )
 
 
 # --- inheritance ------------------------------------------------------------------------------------------------------

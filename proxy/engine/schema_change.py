@@ -59,8 +59,12 @@ class SchemaChange:
         return None if node is None else self.relations.get(id(node))
 
     def protects(self, relation: Relation | None) -> bool:
-        """The policy protects ``relation``."""
-        return relation is not None and relation.oid in self.grounds.protected
+        """The policy protects ``relation``, or something that inherits from it."""
+        return relation is not None and any(one.oid in self.grounds.protected for one in self.members(relation))
+
+    def members(self, relation: Relation) -> list[Relation]:
+        """A relation and all that inherit from it: what is done to it is done to them."""
+        return family(self.catalog, relation.oid) or [relation]
 
     @property
     def protected(self) -> list[Relation]:
@@ -88,7 +92,7 @@ class SchemaChange:
         names = frozenset(columns)
         purpose = self.state.purpose(self.facts.purpose)
         viewer = Viewer(self.policy, self.state.context.role, purpose, self.state.subject, self.grounds.now, use)
-        for member in family(self.catalog, relation.oid) or [relation]:
+        for member in self.members(relation):
             classification = self.classification(member)
             if not classification:
                 continue
@@ -118,15 +122,18 @@ class SchemaChange:
 
     def must_manage_rows(self, relation: Relation, what: str) -> None:
         """As :meth:`must_manage`, where any change of the relation's rows counts."""
-        self.must_manage(self.managed(relation).rows, full_name(relation), what)
+        for member in self.members(relation):
+            self.must_manage(self.managed(member).rows, full_name(member), what)
 
     def must_manage_columns(self, relation: Relation, columns: Iterable[str], what: str) -> None:
         """As :meth:`must_manage`, for columns that decisions rest on."""
-        managed = self.managed(relation).columns
-        resting = deciding(self.policy, relation, self.catalog)
-        for column in columns:
-            kinds = managed.get(column) or (self.policy.subjects.keys() if column in resting else ())
-            self.must_manage(kinds, f"{full_name(relation)}.{column}", what)
+        names = list(columns)
+        for member in self.members(relation):
+            managed = self.managed(member).columns
+            resting = deciding(self.policy, member, self.catalog)
+            for column in names:
+                kinds = managed.get(column) or (self.policy.subjects.keys() if column in resting else ())
+                self.must_manage(kinds, f"{full_name(member)}.{column}", what)
 
     def refuse(self, what: str, why: str, way_out: str) -> Exception:
         """0A000: the statement would leave protected what it concerns in a state that nobody can judge."""

@@ -31,6 +31,8 @@ CREATE TABLE orders (id int PRIMARY KEY, person int);
 CREATE TABLE items (id int, of_order int, address text);
 CREATE TABLE archive (id int, name varchar(40), phone varchar(20), born date, note text);
 CREATE TABLE bare (id int, name varchar(40));
+CREATE TABLE above (id int, word varchar(40));
+CREATE TABLE below () INHERITS (above);
 CREATE TABLE loose (id int, name varchar(40), phone varchar(20), word text);
 CREATE VIEW book AS SELECT id, name, phone FROM people;
 CREATE VIEW cards AS SELECT id, name AS holder FROM people;
@@ -87,6 +89,7 @@ tables:
     columns: {name: name, phone: phone, born: birth}
   public.former_items:
     columns: {address: other}
+  public.below: {columns: {word: name}}
   public.cards: {columns: {holder: name}}
   public.copied: {columns: {name: name}}
 purposes:

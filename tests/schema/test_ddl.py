@@ -103,6 +103,9 @@ ALTER TABLE people ALTER COLUMN note TYPE varchar(300)
 ALTER TABLE people ALTER COLUMN note TYPE varchar(300) USING note::varchar(300)
 ALTER TABLE people ALTER COLUMN salary TYPE bigint
 ALTER TABLE people CLUSTER ON people_phone
+ALTER TABLE above ADD CONSTRAINT c CHECK (word <> 'x')
+ALTER TABLE above ALTER COLUMN word SET NOT NULL
+ALTER TABLE above ALTER COLUMN word TYPE varchar(50)
 CLUSTER people USING people_phone
 CREATE POLICY p ON people USING (phone LIKE '138%')
 CREATE POLICY p ON loose USING (EXISTS (SELECT FROM people WHERE people.phone = word))
@@ -120,6 +123,7 @@ ALTER TABLE people RENAME COLUMN born TO phone_old
 ALTER VIEW cards RENAME COLUMN holder TO word
 ALTER VIEW cards RENAME TO words
 ALTER TABLE copied RENAME TO words
+ALTER TABLE above RENAME COLUMN word TO term
 ALTER TABLE calls DETACH PARTITION calls_2025
 ALTER TABLE archive INHERIT bare
 CREATE OR REPLACE VIEW cards AS SELECT id, name AS holder, phone FROM people
