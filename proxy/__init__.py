@@ -50,6 +50,8 @@ Where something new goes
   reached by it in ``engine.resolve`` and ``engine.reach``.
 * A form of reading a classified table: ``sql.columns`` (what it needs), ``sql.splice`` (where it stands),
   ``engine.reading`` (no longer refused), and a pair in ``tests/noninterference``.
+* A form of writing: ``sql.writing`` (what it sets), ``sql.clauses`` (where that stands), ``engine.written_columns``
+  and ``engine.returning`` (its check), and a case in ``tests/writes``.
 * A wire message: ``wire`` (its bytes), ``session.requests`` or ``session.answers`` (what it means).
 * A row condition: ``policy.model`` and ``policy.decision`` (when), ``engine.conditions`` (as SQL).
 """

@@ -16,7 +16,7 @@ from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.quote import identifier
 from proxy.sql.splice import Change, unexpected
-from proxy.sql.writing import EMPTYING, Assignment, Given, given, parameter
+from proxy.sql.writing import EMPTYING, Assignment, Given, given, parameter, type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,15 @@ class WrittenColumns:
         stored = f"{self.part.base}.{identifier(column.name)} IS NULL"
         [(event, one), *others] = ones
         number = parameter(one.values[0]) if len(one.values) == 1 and one.given == {Given.PARAMETER} else None
-        reach = self.part.relation.reach.get(Access.INSERT)
-        if others or event != "insert" or number is None or self.part.modification.kind != "InsertStmt":
+        reach = self.part.relation.reach.get(Access.INSERT if event == "insert" else Access.UPDATE)
+        if others or number is None or (reach is not None and reach.functions):
             return stored
-        return stored if reach is not None and reach.functions else f"${number} IS NULL"
+        if self.part.modification.kind == "InsertStmt" and event == "insert":
+            return f"${number} IS NULL"
+        # UPDATE reads RETURNING before SET: a parameter takes its type from here, and must take the same.
+        named = type_name(one.values[0])
+        type_sql = column.type_sql if named is None else ".".join(map(identifier, named))
+        return f"CAST(${number} AS {type_sql}) IS NULL" if type_sql and event == "update" else stored
 
     def _unless_barred(self, one: Written, written: list[Written], edits: list[Change]) -> Written:
         """A column that may not be written in any row can only be emptied, which is then made certain.

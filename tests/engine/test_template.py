@@ -17,6 +17,9 @@ FORMS = [
     "SELECT s.id, count({1}) FROM subscribers s WHERE s.id = {0} GROUP BY s.id, s.plan HAVING count(*) > {2}",
     "WITH w AS (SELECT phone FROM subscribers WHERE id = {0}) SELECT {1} FROM w UNION ALL SELECT callee FROM calls",
     "INSERT INTO plans VALUES ({1}, {2})",
+    "INSERT INTO subscribers (id, phone) VALUES ({0}, {1}), ({2}, NULL)",
+    "UPDATE subscribers SET phone = {1}, plan = {3} WHERE id = {0} RETURNING phone",
+    "DELETE FROM calls WHERE callee = {1} AND subscriber_id = {0}",
     "SELECT nope FROM {1}",
     "SELECT * FROM nope WHERE a = {1}",
     "SELECT set_config({1}, {1}, false)",
@@ -31,7 +34,8 @@ others = st.sampled_from(["E'a\\'b'", "B'01'", "X'1F'", "1.5e3", "$q$x'y$q$", "'
 
 
 def essence(verdict: Verdict) -> tuple[object, ...]:
-    return verdict.text, verdict.statements, verdict.edits, verdict.splices, verdict.refusal, verdict.secured
+    told = verdict.text, verdict.statements, verdict.edits, verdict.splices, verdict.refusal, verdict.secured
+    return *told, verdict.checks, verdict.within_block and essence(verdict.within_block)
 
 
 @pytest.mark.parametrize("form", FORMS)

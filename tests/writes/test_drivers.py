@@ -166,3 +166,19 @@ def test_what_nobody_restricts_goes_as_it_came(connect: Connect) -> None:
     )
     plan = connection.execute("EXPLAIN (COSTS OFF) UPDATE subscribers SET phone = '138' WHERE id = 3").fetchall()
     assert "Update on subscribers" in plan[0][0]
+
+
+def test_no_more_privileges_are_asked_for(connect: Connect, direct: Database) -> None:
+    """Beside those on the subject's key and account: none on what is written."""
+    direct.execute("REVOKE SELECT ON subscribers FROM billing; GRANT SELECT (id, status) ON subscribers TO billing")
+    try:
+        connection = connect("billing")
+        update = "UPDATE subscribers SET phone = %s, full_name = %s::varchar WHERE id = %s"
+        assert connection.execute(update, ("139", "Anna", 1)).statusmessage == "UPDATE 1"
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="consentry: writing"):
+            connection.execute(update, ("139", None, 3))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="consentry: writing"):
+            connection.execute("INSERT INTO subscribers (id, phone) VALUES (%s, %s)", (70, "1399"))
+        assert connection.execute("INSERT INTO subscribers (id, phone) VALUES (%s, %s)", (70, None)).rowcount == 1
+    finally:
+        direct.execute("GRANT SELECT ON subscribers TO billing")
