@@ -265,6 +265,8 @@ def _unverified(facts: Facts, state: SessionState, grounds: Grounds) -> bool:
         return False
     strict = replace(state, strict=True)
     try:
+        if facts.relations or facts.functions:
+            strict.must_be_known()
         check_kind(facts, strict)
         check_names(facts, strict, grounds.trust)
         resolve(facts, strict, grounds)

@@ -381,10 +381,11 @@ def test_what_only_a_code_role_may_do_is_unverified() -> None:
         (b"INSERT INTO orders VALUES (1)", True),
         (b"SELECT lower('X')", False),
         (b"SELECT price FROM plans", False),
+        (b"SET ROLE postgres; SELECT price FROM plans", True),  # whose search_path nobody here knows
     ):
         verdict = decisions.authorize(text)
         assert verdict.refusal is None
-        assert verdict.statements[0].unverified is unverified
+        assert verdict.statements[-1].unverified is unverified
 
 
 def decided(case: Case) -> Verdict:
