@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo try test lint format bench compat fidelity fuzz fuzz-wire dist clean
+.PHONY: help demo try test lint format bench bench-memory compat fidelity fuzz fuzz-wire dist clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -35,6 +35,9 @@ format: $(VENV)/dev.stamp ## put the code in form
 
 bench: $(VENV)/dev.stamp ## throughput and CPU a query: direct, through the proxy, through PgBouncer where there is one
 	$(BIN)/python -m bench
+
+bench-memory: $(VENV)/dev.stamp ## memory while a client reads 1 MB/s, and of idle and busy connections (MEMORY='--seconds 500')
+	$(BIN)/python -m bench.memory $(MEMORY)
 
 fidelity: $(VENV)/dev.stamp ## PostgreSQL's own regression scripts, directly and through the proxy (FIDELITY='--minutes 20')
 	$(BIN)/python -m tests.fidelity $(FIDELITY)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from proxy.demo.postgres import ACCOUNT, HOST, SUPERUSER, EmbeddedPostgres
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 _CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 
 

@@ -25,13 +25,14 @@ from proxy.policy.model import Policy
 from proxy.verdict import StatementVerdict
 
 _REMEMBERED_STATEMENTS = 4096
+_OBSERVED = Fields('"mode":"observe"')
 
 
 class AuditJournal:
     """Implements :class:`proxy.journal.Journal`. One for each process; every method raises OSError if the sink fails.
 
     ``after`` is the line that the chain continues. ``chain_key`` None: plain SHA-256. ``hash_key`` hides the keys of
-    subjects. ``clock`` gives seconds since 1970.
+    subjects. ``clock`` gives seconds since 1970. ``observing``: what is decided is not enforced.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class AuditJournal:
         chain_key: bytes | None = None,
         after: Head | None = None,
         clock: Callable[[], float] = time.time,
+        observing: bool = False,
     ) -> None:
         self._sink = sink
         self._shared = sink if isinstance(sink, SharedSink) else None
@@ -52,6 +54,7 @@ class AuditJournal:
         self._second = (-1, "")
         self._chain = secrets.token_hex(6)
         self._ids = 0
+        self._mode: tuple[Fields, ...] = (_OBSERVED,) if observing else ()
         self.tally = Tally()
         self._statements: dict[int, tuple[StatementVerdict, Policy, Fields]] = {}
         self._log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
@@ -109,7 +112,7 @@ class AuditJournal:
         """The process begins to write, under ``policies``; ``torn`` is what a crash left of the last line before."""
         if torn:
             self._record("torn_line", events.fields({"torn": torn_reference(torn)}))
-        self._record("start", events.policies(policies))
+        self._record("start", events.policies(policies), *self._mode)
 
     def stop(self) -> None:
         """The process ends in good order: the last event, and the sink is closed."""
@@ -118,7 +121,7 @@ class AuditJournal:
 
     def reload(self, policies: Policies) -> None:
         """From here on ``policies`` decide."""
-        self._record("reload", events.policies(policies))
+        self._record("reload", events.policies(policies), *self._mode)
 
     def session_start(self, facts: SessionFacts) -> None:
         self._record("session_start", _session(facts))
@@ -151,7 +154,7 @@ class AuditJournal:
         what = self._decided(statement, policy, refusal)
         if subjects:
             what = events.naming(what, statement, subjects, self._hash_key)
-        self._record("statement", f'"event_id":"{event_id}"', _session(facts), what)
+        self._record("statement", f'"event_id":"{event_id}"', _session(facts), what, *self._mode)
         if refusal is None:
             self.tally.verdicts[statement.kind] += 1
         else:
@@ -201,7 +204,9 @@ class _Lines:
         self.info = write
 
 
-def open_journal(target: str, policies: Policies, *, hash_key: bytes, chain_key: bytes | None = None) -> AuditJournal:
+def open_journal(
+    target: str, policies: Policies, *, hash_key: bytes, chain_key: bytes | None = None, observing: bool = False
+) -> AuditJournal:
     """The journal that writes to ``target``, a path or ``-`` for standard output, after what is already there.
 
     Raises OSError if it cannot be opened or written or has another writer, and :class:`proxy.audit.chain.Damaged` if
@@ -211,7 +216,7 @@ def open_journal(target: str, policies: Policies, *, hash_key: bytes, chain_key:
     last, torn = (sink.last_line, sink.torn) if isinstance(sink, FileSink) else (None, b"")
     try:
         after = None if last is None else head_of(last, chain_key)
-        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after)
+        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after, observing=observing)
         journal.start(policies, torn)
     except BaseException:
         sink.close()
@@ -226,7 +231,13 @@ def check_last_line(sink: FileSink, chain_key: bytes | None) -> None:
 
 
 def join_journal(
-    sink: SharedSink, policies: Policies, *, hash_key: bytes, chain_key: bytes | None = None, torn: bytes = b""
+    sink: SharedSink,
+    policies: Policies,
+    *,
+    hash_key: bytes,
+    chain_key: bytes | None = None,
+    torn: bytes = b"",
+    observing: bool = False,
 ) -> AuditJournal:
     """The journal of one of several processes that write to ``sink``. It begins after the last line, whoever wrote it.
 
@@ -235,6 +246,6 @@ def join_journal(
     with sink.turn():
         last = sink.last_line()
         after = None if last is None else head_of(last, chain_key)
-        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after)
+        journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after, observing=observing)
         journal.start(policies, torn)
     return journal

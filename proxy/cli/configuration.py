@@ -66,6 +66,7 @@ class Configuration:
     policies: Mapping[str, Path] = field(default_factory=dict)
     watch: bool = False
     admin: Address | None = None
+    mode: Literal["enforce", "observe"] = "enforce"
     workers: int = 1
     audit: str
     audit_key: bytes | None
@@ -174,6 +175,7 @@ class _Reading:
             policies={database: self.path("policies", path) for database, path in own.items()},
             watch=values.watch,
             admin=values.admin,
+            mode=values.mode,
             workers=values.workers,
             audit=sink if sink == "-" else str(self.path("audit", sink)),
             audit_key=audit_key,

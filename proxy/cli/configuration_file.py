@@ -23,12 +23,6 @@ def _unavailable(_: Any) -> None:
     raise ValueError(UNAVAILABLE)
 
 
-def _available(mode: str) -> str:
-    if mode == "observe":
-        raise ValueError(f"'{mode}' is {UNAVAILABLE}")
-    return mode
-
-
 def _one_sink(sinks: list[str]) -> list[str]:
     if len(sinks) > 1:
         raise ValueError(f"more than one sink is {UNAVAILABLE}")
@@ -97,7 +91,7 @@ class ConfigurationFile(Form):
     """The policy file of each database that has its own; ``*`` is that of the others."""
     watch: bool = False
     """Whether a change of the policy files reloads them."""
-    mode: Annotated[Literal["enforce", "observe"], AfterValidator(_available)] = "enforce"
+    mode: Literal["enforce", "observe"] = "enforce"
     """Whether decisions are enforced, or only logged."""
     workers: int = Field(default=1, ge=1, le=1024)
     """How many processes serve."""

@@ -26,7 +26,10 @@ _log = structlog.get_logger(__name__)
 class PolicyFiles:
     """``everywhere`` and, by database, those that have a file of their own."""
 
-    def __init__(self, everywhere: Path | None, databases: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self, everywhere: Path | None, databases: Mapping[str, Path] | None = None, *, enforce: bool = True
+    ) -> None:
+        self._enforce = enforce
         self._everywhere = everywhere
         self._databases = dict(databases or {})
         self._states: _State = {}
@@ -34,7 +37,8 @@ class PolicyFiles:
     def read(self) -> Policies | None:
         """What the files say, or None if one of them may not be enforced; what is wrong goes to standard error.
 
-        A key that nothing enforces yet is an error here: to serve such a policy would promise what nobody keeps.
+        A key that nothing enforces yet is an error where decisions are enforced: to serve such a policy would promise
+        what nobody keeps.
         """
         named = [*({self._everywhere} if self._everywhere else ()), *self._databases.values()]
         before = _states({*named, *self._states})
@@ -42,7 +46,7 @@ class PolicyFiles:
         read = _states({*named, *(place for one in loaded.values() for place in _places(one))})
         # What changed while it was read is looked at again.
         self._states = read | {path: state for path, state in before.items() if path in read}
-        found = {path: one.report(enforce=True) for path, one in loaded.items()}
+        found = {path: one.report(enforce=self._enforce) for path, one in loaded.items()}
         report(diagnostic for diagnostics in found.values() for diagnostic in diagnostics)
         if any(one.severity is Severity.ERROR for diagnostics in found.values() for one in diagnostics):
             return None

@@ -29,7 +29,13 @@ def run(configuration: Configuration, files: PolicyFiles, policies: Policies) ->
     """Serves until SIGTERM or SIGINT. ``policies`` is what ``files`` said."""
     key = hash_key(configuration)
     try:
-        journal = open_journal(configuration.audit, policies, hash_key=key, chain_key=configuration.audit_key)
+        journal = open_journal(
+            configuration.audit,
+            policies,
+            hash_key=key,
+            chain_key=configuration.audit_key,
+            observing=configuration.mode == "observe",
+        )
     except (OSError, Damaged) as error:
         return could_not_run(audit_failure(configuration, error))
     try:

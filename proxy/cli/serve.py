@@ -24,7 +24,9 @@ def serve(
     policy: Annotated[str | None, _option("policy", "The policy file.")] = None,
     audit: Annotated[str | None, _option("audit", "The file of the audit; - is standard output.")] = None,
     admin: Annotated[str | None, _option("admin", "Where metrics, health and a console are: HOST:PORT.")] = None,
-    mode: Annotated[str | None, _option("mode", "enforce.")] = None,
+    mode: Annotated[
+        str | None, _option("mode", "enforce, or observe: change nothing and audit what would have been done.")
+    ] = None,
     workers: Annotated[int | None, _option("workers", "How many processes serve.")] = None,
     watch: Annotated[
         bool | None,
@@ -56,7 +58,7 @@ def serve(
     except InvalidConfiguration as invalid:
         report(invalid.diagnostics)
         raise typer.Exit(Code.INVALID) from None
-    files = PolicyFiles(configuration.policy, configuration.policies)
+    files = PolicyFiles(configuration.policy, configuration.policies, enforce=configuration.mode == "enforce")
     policies = files.read()
     if policies is None:
         raise typer.Exit(Code.INVALID)

@@ -71,7 +71,7 @@ class Service:
         self._tls = Tls(configuration.client_tls, configuration.upstream_tls)
         reader = catalog_connection(configuration, self._tls)
         self._catalogs = Catalogs(reader, configuration.catalog_refresh.total_seconds())
-        self._plans = Plans(reader) if configuration.verify == "plan" else None
+        self._plans = Plans(reader) if configuration.verify == "plan" and configuration.mode == "enforce" else None
         self._engine = ConsentEngine()
         self._server = Server(
             server_options(configuration, self._tls, reuse_port=reuse_port),
@@ -86,6 +86,7 @@ class Service:
         self._suspending: asyncio.Task[None] | None = None
         self._journal = journal
         self._started = time.time()
+        self._mode = configuration.mode
 
     async def start(self) -> Address:
         """Accepts connections from now on, and says where. Raises OSError."""
@@ -105,6 +106,7 @@ class Service:
             since=self.policies.since,
             catalogs=self._catalogs.ages(),
             tally=self._journal.tally,
+            mode=self._mode,
             cpu_seconds=cpu_seconds(),
             resident_bytes=resident_bytes(),
         )
@@ -152,6 +154,7 @@ def server_options(configuration: Configuration, tls: Tls | None = None, *, reus
         tls=tls or Tls(),
         passwords=configuration.auth == "password",
         reuse_port=reuse_port,
+        observe=configuration.mode == "observe",
     )
 
 

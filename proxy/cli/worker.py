@@ -80,6 +80,7 @@ def _journal(charge: Charge, memory: mmap.mmap) -> AuditJournal:
         hash_key=hash_key(configuration),
         chain_key=configuration.audit_key,
         torn=charge.torn,
+        observing=configuration.mode == "observe",
     )
 
 

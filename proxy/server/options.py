@@ -22,7 +22,7 @@ class ServerOptions:
     """``listen``: where clients connect (port 0 picks one). ``grace_seconds``: how long statements may go on when the
     server drains. ``startup_timeout``: seconds a client has to log in. ``idle_timeout``: seconds that a session may do
     nothing outside a transaction. ``connections``, ``connections_per_role``: clients at most. None: no limit.
-    ``reuse_port``: other processes listen on the same port.
+    ``reuse_port``: other processes listen on the same port. ``observe``: change and refuse nothing.
     """
 
     listen: tuple[Address, ...]
@@ -34,6 +34,7 @@ class ServerOptions:
     connections_per_role: int | None = None
     limits: MessageLimits = field(default_factory=MessageLimits)
     reuse_port: bool = False
+    observe: bool = False
     tls: Tls = field(default_factory=Tls)
     passwords: bool = False
     """Who connects by TLS is asked for the password; consentry logs in with it."""

@@ -16,7 +16,7 @@ from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
 from proxy.server.plans import Plans
 from proxy.server.seen import Served, SessionSeen
-from proxy.session import CatalogSource, PolicyHolder, Session, Surroundings
+from proxy.session import CatalogSource, ObservingSession, PolicyHolder, Session, Surroundings
 from proxy.verdict import Engine
 
 BACKLOG: Final = 1024
@@ -165,7 +165,8 @@ class Server:
 
     def _new_session(self, client: str) -> Session:
         facts = SessionFacts(session=secrets.token_hex(8), client=client)
-        return Session(self._surroundings, facts, secrets.token_hex(12))
+        kind = ObservingSession if self._options.observe else Session
+        return kind(self._surroundings, facts, secrets.token_hex(12))
 
     def _opened(self, link: Link) -> bool:
         self._links.add(link)

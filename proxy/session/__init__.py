@@ -1,6 +1,7 @@
 """One client's protocol state, as a machine without I/O: bytes in, bytes and commands out.
 
 ``session``        the whole: what its owner calls
+``observing``      a session that changes nothing, and has the audit write what would have been done
 ``outbox``         what it wants done
 ``startup``        first byte to first ReadyForQuery: parameters, authentication, the session's own query
 ``requests``       what becomes of each client message: relayed, decided, held, or replaced by one that fails upstream
@@ -31,6 +32,7 @@
 from proxy.session.circumstances import CatalogSource, OwnCatalog, PolicyHolder
 from proxy.session.encryption import ClientEncryption
 from proxy.session.inquiry import Answer
+from proxy.session.observing import ObservingSession
 from proxy.session.outbox import (
     Cancel,
     CheckPlan,
@@ -58,6 +60,7 @@ __all__ = [
     "Connect",
     "Fault",
     "LoadCatalog",
+    "ObservingSession",
     "Outbox",
     "OwnCatalog",
     "PolicyHolder",

@@ -60,7 +60,8 @@ class Phase(Enum):
 
 
 class Startup:
-    """One session's start. ``facts`` holds what the probe said, when DONE; ``start`` the tracked settings."""
+    """One session's start. ``facts`` holds what the probe said, when DONE; ``start`` the tracked settings.
+    ``lenient``: what the policy would refuse goes on."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Startup:
         self.full = False
         self.encryption: ClientEncryption | None = None
         self.passwords = False
+        self.lenient = False
         self.upstream_ending: str | None = None
         self._engine = engine
         self._policies = policies
@@ -176,7 +178,9 @@ class Startup:
             raise no_policy(database)
         judged = self._engine.check_startup(self.parameters, policy)
         if isinstance(judged, Refusal):
-            raise SessionOver.refused(judged)
+            if not self.lenient or judged.sqlstate != INSUFFICIENT_PRIVILEGE:
+                raise SessionOver.refused(judged)
+            judged = {}
         self._declared = judged
         self._message = packet.whole
         self.phase = Phase.CONNECTING

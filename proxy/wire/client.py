@@ -105,6 +105,11 @@ class ClientMessages:
             position += 5
         return self._buffer[position] if position < len(self._buffer) else None
 
+    def unread(self) -> bytes:
+        """Takes all that was fed and not yet taken, as it came."""
+        self._join()
+        return self._cut(self._size)
+
     def pass_rest(self) -> None:
         """The rest of the message of the last HEAD comes as PIECE frames."""
         self._skipping = False

@@ -103,7 +103,7 @@ def names(value: Any) -> Iterator[str]:
 
 def test_events_and_their_fields() -> None:
     lines = Lines()
-    journal = AuditJournal(lines, hash_key=b"k" * 16)
+    journal = AuditJournal(lines, hash_key=b"k" * 16, observing=True)
     policy = Policy("p", "d", Contact(), {}, {}, {}, {}, {})
     use = ColumnUse("c", "name", "general", "read", "mask", ("consent",), "r")
     statement = StatementVerdict("mask", "SELECT", "SELECT ?", "f", "billing", (use,), (("person", "1"),))

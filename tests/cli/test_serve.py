@@ -145,11 +145,11 @@ UPSTREAM = "postgresql://127.0.0.1:1"
 
 def test_an_invalid_configuration(tmp_path: Path) -> None:
     file = tmp_path / "consentry.yaml"
-    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\nmode: observe\nlisten: here\n")
+    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\nlimits: {snapshot_age: 1 hour}\nlisten: here\n")
     code, said = refused(tmp_path, "--config", str(file), CONSENTRY_LISTEN="")
     assert code == 3
     assert said == (
-        f"{file}:3:7: error: unavailable: mode: 'observe' is not available in this version\n"
+        f"{file}:3:24: error: unavailable: limits.snapshot_age: not available in this version\n"
         f"{file}:4:9: error: bad-value: listen: an address is HOST:PORT, [IPv6]:PORT or the path of a unix socket\n"
     )
 
