@@ -177,7 +177,7 @@ def test_what_does_nothing_yet_is_an_error_that_names_it(tmp_path: Path, text: s
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
-    text = "lisen: x\nmode: maybe\ntls: {}\naudit: {sink: x}\n"
+    text = "lisen: x\nmode: maybe\nlimits: {snapshot_age: 1 hour}\naudit: {sink: x}\n"
     codes = [line.split(": ")[2] for line in mistakes(tmp_path, text, {"listen": "x"})]
     assert codes.count("missing-key") == 2
     assert {"unknown-key", "bad-value", "unavailable"} < set(codes)

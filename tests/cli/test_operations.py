@@ -114,6 +114,7 @@ def test_events_and_their_fields() -> None:
     journal.purpose_change(facts, "billing")
     journal.statement(facts, "e", statement, policy, Refusal("42501", "consentry: no"))
     journal.result(facts, "e", 1, 1.0, None)
+    journal.refused_start(facts, "e", "42501", "consentry: no", "billing")
     journal.alarm(facts, "e", "row_description", ["c"])
     journal.session_end(facts, None)
     journal.stop()
