@@ -42,6 +42,17 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
+class Isolate:
+    """The isolation level of the transaction under way, or by default of those that begin later in the ``session``.
+
+    ``level`` as PostgreSQL writes it (``repeatable read``); None: back to what the session started with.
+    """
+
+    level: str | None
+    session: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """COMMIT, END, PREPARE TRANSACTION. A command tag of ROLLBACK means that it was a rollback."""
 
@@ -143,6 +154,7 @@ Effect = (
     | ResetAll
     | DiscardAll
     | Begin
+    | Isolate
     | Commit
     | Rollback
     | Savepoint

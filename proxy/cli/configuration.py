@@ -79,6 +79,7 @@ class Configuration:
     connections: int | None
     connections_per_role: int | None
     idle_timeout: timedelta | None
+    snapshot_age: timedelta | None = None
     verify: Literal["plan", "off"]
     client_tls: ClientTls | None = None
     upstream_tls: UpstreamTls | None = None
@@ -188,6 +189,7 @@ class _Reading:
             connections=values.limits.connections,
             connections_per_role=values.limits.connections_per_role,
             idle_timeout=values.limits.idle_timeout,
+            snapshot_age=values.limits.snapshot_age,
             verify=values.verify,
             client_tls=client_tls,
             upstream_tls=upstream_tls,

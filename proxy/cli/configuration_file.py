@@ -65,7 +65,7 @@ class LimitKeys(Form):
     """How many clients of one role at once."""
     idle_timeout: Duration | None = None
     """How long a session may do nothing."""
-    snapshot_age: Unavailable = None
+    snapshot_age: Duration | None = None
     """How old the snapshot of a transaction may grow."""
 
 

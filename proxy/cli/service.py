@@ -142,12 +142,13 @@ class Service:
 
 def server_options(configuration: Configuration, tls: Tls | None = None, *, reuse_port: bool = False) -> ServerOptions:
     """What of a configuration is the server's. ``tls``: as it is in force."""
-    idle = configuration.idle_timeout
+    idle, age = configuration.idle_timeout, configuration.snapshot_age
     return ServerOptions(
         listen=(configuration.listen,),
         upstream=configuration.upstream.address,
         startup_timeout=configuration.startup_timeout.total_seconds(),
         idle_timeout=None if idle is None else idle.total_seconds(),
+        snapshot_age=None if age is None else age.total_seconds(),
         connections=configuration.connections,
         connections_per_role=configuration.connections_per_role,
         limits=MessageLimits(configuration.statement_bytes, configuration.message_bytes),

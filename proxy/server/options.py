@@ -21,7 +21,8 @@ class Address:
 class ServerOptions:
     """``listen``: where clients connect (port 0 picks one). ``grace_seconds``: how long statements may go on when the
     server drains. ``startup_timeout``: seconds a client has to log in. ``idle_timeout``: seconds that a session may do
-    nothing outside a transaction. ``connections``, ``connections_per_role``: clients at most. None: no limit.
+    nothing outside a transaction. ``snapshot_age``: seconds that the snapshot of a transaction may be old when it reads
+    personal information. ``connections``, ``connections_per_role``: clients at most. None: no limit.
     ``reuse_port``: other processes listen on the same port. ``observe``: change and refuse nothing.
     """
 
@@ -30,6 +31,7 @@ class ServerOptions:
     grace_seconds: float = 30.0
     startup_timeout: float = 60.0
     idle_timeout: float | None = None
+    snapshot_age: float | None = None
     connections: int | None = None
     connections_per_role: int | None = None
     limits: MessageLimits = field(default_factory=MessageLimits)

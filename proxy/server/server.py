@@ -57,6 +57,7 @@ class Server:
             time.monotonic,
             witness=plans is not None,
             roles=self._headcount,
+            snapshot_age=options.snapshot_age,
             passwords=options.passwords,
         )
         self._listeners: list[asyncio.Server] = []

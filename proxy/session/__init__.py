@@ -19,6 +19,7 @@
 ``statements``     prepared statements and portals
 ``transaction``    transactions and what they roll back: settings, ``overlay`` of relations
 ``inquiry``        questions of our own to the upstream, between the client's messages
+``isolation``      how old the snapshot of a transaction is
 ``circumstances``  the context of verdicts, kept current
 ``commits``        what statements of a transaction left to its COMMIT
 ``loads``          COPY FROM STDIN into tables whose rows are checked: ``loading`` one, ``copied`` its rows

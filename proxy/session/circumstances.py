@@ -10,7 +10,7 @@ from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
 from proxy.policy.model import Policy
 from proxy.session.naming import Naming, Shadows
-from proxy.session.reasons import DECIDING_FAILED, no_policy, not_utf8
+from proxy.session.reasons import DECIDING_FAILED, SNAPSHOT_TOO_OLD, no_policy, not_utf8
 from proxy.session.transaction import Transaction
 from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
 
@@ -111,6 +111,9 @@ class Circumstances:
         self._fault = fault
         self._basis: Basis | None = None
         self._shadows = Shadows()
+        self.snapshot_age: float | None = None
+        """Seconds that the snapshot of a transaction may be old when something classified is read or written by it."""
+
         self.policy = self._in_force()
         self.catalog = current(database)
         self.naming = Naming(transaction.overlay.relations(), self.catalog.relation_names)
@@ -175,7 +178,12 @@ class Circumstances:
 
     def _here(self, verdict: Verdict) -> Verdict:
         """The form of ``verdict`` for where the session stands: inside or outside of a transaction block."""
-        return verdict.within_block if verdict.within_block is not None and self._transaction.in_block else verdict
+        if verdict.within_block is not None and self._transaction.in_block:
+            verdict = verdict.within_block
+        if self.snapshot_age is not None and self._transaction.isolation.snapshot_age > self.snapshot_age:
+            classified = any(statement.kind in ("allow", "mask") for statement in verdict.statements)
+            return verdict.rejected(SNAPSHOT_TOO_OLD) if classified and verdict.refusal is None else verdict
+        return verdict
 
     @property
     def committed(self) -> Catalog:

@@ -78,6 +78,12 @@ class StateLost(SessionOver):
 
 DECIDING_FAILED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the statement could not be decided")
 AUDIT_FAILED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the audit cannot be written")
+SNAPSHOT_TOO_OLD: Final = Refusal(
+    "72000",
+    "consentry: snapshot too old",
+    detail="The transaction sees personal information as it was when it began, and consent that was withdrawn since.",
+    hint="End the transaction and begin another.",
+)
 FUNCTION_CALL: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the function call message is refused")
 DECISION_CHANGED: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,

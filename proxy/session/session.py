@@ -56,6 +56,8 @@ class Surroundings:
     witness: bool = False
     """Somebody answers CheckPlan."""
     roles: RoleCount | None = None
+    snapshot_age: float | None = None
+    """Seconds that the snapshot of a transaction may be old when something classified is read or written by it."""
     migrations: Migrations = field(default_factory=Migrations)
     passwords: bool = False
     """A client that connects by TLS is asked for its password, and logged in upstream with it."""
@@ -345,7 +347,7 @@ class Session:
         start = self._startup
         if start.phase is not Phase.DONE:
             return
-        transaction = Transaction(start.start)
+        transaction = Transaction(start.start, start.isolation, self._surroundings.clock)
         witness = self._surroundings.witness
         dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database, witness)
         dialogue.migrations, dialogue.clock = self._surroundings.migrations, self._surroundings.clock
@@ -359,6 +361,7 @@ class Session:
             prepared=dialogue.prepared,
             fault=lambda error: self.outbox.commands.append(Fault(error)),
         )
+        dialogue.circumstances.snapshot_age = self._surroundings.snapshot_age
         refusal = self._surroundings.engine.admit(dialogue.circumstances.context())
         if refusal is not None:
             raise SessionOver.refused(refusal)

@@ -22,7 +22,7 @@ from proxy.wire.upstream import UpstreamMessages
 DECLARED: Final = ("consentry.purpose", "consentry.actor", "consentry.subject", "consentry.notify")
 """Settings that a client declares and nobody else may."""
 
-_KNOWN: Final = (*PINNED, "search_path", "role", *DECLARED)
+_KNOWN: Final = (*PINNED, "search_path", "role", *DECLARED, "default_transaction_isolation")
 
 _VALUES: Final = ", ".join(f"pg_catalog.current_setting('{name}', true)" for name in _KNOWN)
 
@@ -77,6 +77,7 @@ class Startup:
         self.database = ""
         self.application = ""
         self.start: dict[str, str] = {}
+        self.isolation = ""
         self.ready = b""
         self.full = False
         self.encryption: ClientEncryption | None = None
@@ -316,6 +317,7 @@ class Startup:
         if session_user is None or current_user is None or database is None:
             raise StateLost("the upstream does not know who the session is")
         self.role, self.database = session_user, database
+        self.isolation = settings["default_transaction_isolation"] or ""
         tracked = {name: settings[name] for name in ("search_path", "role", *DECLARED)}
         self.start = {name: value for name, value in tracked.items() if value}
         self.start["session_authorization"] = session_user

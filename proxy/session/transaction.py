@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.catalog.model import TEMPORARY
+from proxy.session.events import Clock
+from proxy.session.isolation import Isolation
 from proxy.session.migrations import concerns_others
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
@@ -48,8 +51,9 @@ class Transaction:
     changed what other sessions see when it commits.
     """
 
-    def __init__(self, start: Mapping[str, str]) -> None:
+    def __init__(self, start: Mapping[str, str], isolation: str = "", clock: Clock = time.monotonic) -> None:
         self.settings = Settings(start)
+        self.isolation = Isolation(isolation, clock)
         self.overlay = Overlay()
         self.in_block = False
         self.failed = False
@@ -65,6 +69,7 @@ class Transaction:
         self.concerns_others = self.concerns_others or concerns_others(effects)
         ended = False
         for effect in effects:
+            self.isolation.follow(effect, self.in_block)
             match effect:
                 case Begin():
                     self.in_block = True
@@ -73,7 +78,7 @@ class Transaction:
                     # PREPARE TRANSACTION may say so too (xact.c, PrepareTransactionBlock), and commits all the same.
                     rolled_back = isinstance(effect, Rollback) or (self.in_block and tag == b"ROLLBACK")
                     self._end(committed=not rolled_back)
-                    self.in_block = chain
+                    self._begin_again(chain)
                     ended = True
                 case DiscardAll():
                     self.overlay.drop_temporary()
@@ -93,6 +98,12 @@ class Transaction:
             self.overlay.drop_temporary()
         self.dirty = self._catalog_changed or self.overlay.dirty or self.settings.dirty
         return ended
+
+    def _begin_again(self, chain: bool) -> None:
+        """A block is over; where it was AND CHAIN there is another."""
+        self.in_block = chain
+        if chain:
+            self.isolation.chain()
 
     def _in_transaction(self, effect: Effect) -> None:
         match effect:
@@ -135,6 +146,7 @@ class Transaction:
     def _end(self, committed: bool) -> None:
         self.committed = committed
         self.concerns_others = False
+        self.isolation.end(committed)
         self.settings.end_transaction(committed)
         self.overlay.end(committed)
         self.left.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.sql.definitions import into_clause
@@ -20,6 +21,7 @@ from proxy.verdict import (
     DiscardAll,
     DropRelation,
     Effect,
+    Isolate,
     Prepare,
     Release,
     ResetAll,
@@ -44,6 +46,9 @@ TRACKED = frozenset(
 
 _HOLD = 0x0020
 """CURSOR_OPT_HOLD (parsenodes.h)."""
+
+_ISOLATION = {"transaction_isolation": False, "default_transaction_isolation": True}
+"""Whether a setting of the isolation level is that of the session."""
 
 _NO_CODE = frozenset(
     {
@@ -204,10 +209,21 @@ _PLAIN_ALTERATIONS = frozenset(
 def _set(node: Node) -> tuple[Effect, ...]:
     if node["kind"] == "VAR_RESET_ALL":
         return (ResetAll(),)
+    if node["kind"] == "VAR_SET_MULTI":
+        return _isolation(node.get("args", ()), session=node["name"] == "SESSION CHARACTERISTICS")
     return _tracked(setting_change(node))
 
 
+def _isolation(options: Sequence[Node], *, session: bool) -> tuple[Effect, ...]:
+    """The isolation level among the options of BEGIN, SET TRANSACTION or SET SESSION CHARACTERISTICS."""
+    found = [option["DefElem"] for option in options if "DefElem" in option]
+    levels = [constant(one["arg"]) for one in found if one.get("defname") == "transaction_isolation"]
+    return tuple(Isolate(level, session) for level in levels)
+
+
 def _tracked(change: SettingChange | None) -> tuple[Effect, ...]:
+    if change is not None and change.name in _ISOLATION:
+        return (Isolate(None if change.value is None else change.value.lower(), _ISOLATION[change.name]),)
     if change is None or change.name not in TRACKED:
         return ()
     return (SetSetting(change.name, change.value, change.local),)
@@ -225,7 +241,7 @@ def _transaction(node: Node) -> tuple[Effect, ...]:
     name = node.get("savepoint_name", "")
     match node["kind"]:
         case "TRANS_STMT_BEGIN" | "TRANS_STMT_START":
-            return (Begin(),)
+            return (Begin(), *_isolation(node.get("options", ()), session=False))
         case "TRANS_STMT_COMMIT":
             return (Commit(chain),)
         case "TRANS_STMT_PREPARE":

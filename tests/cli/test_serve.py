@@ -145,11 +145,11 @@ UPSTREAM = "postgresql://127.0.0.1:1"
 
 def test_an_invalid_configuration(tmp_path: Path) -> None:
     file = tmp_path / "consentry.yaml"
-    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\nlimits: {snapshot_age: 1 hour}\nlisten: here\n")
+    file.write_text("upstream: postgresql://db\npolicy: policy.yaml\naudit: {durability: strict}\nlisten: here\n")
     code, said = refused(tmp_path, "--config", str(file), CONSENTRY_LISTEN="")
     assert code == 3
     assert said == (
-        f"{file}:3:24: error: unavailable: limits.snapshot_age: not available in this version\n"
+        f"{file}:3:21: error: unavailable: audit.durability: not available in this version\n"
         f"{file}:4:9: error: bad-value: listen: an address is HOST:PORT, [IPv6]:PORT or the path of a unix socket\n"
     )
 
@@ -268,3 +268,45 @@ def test_a_second_sigterm_ends_at_once(serving: Proxy, database: Database) -> No
         result = connection.pgconn.get_result()
         assert result is not None
         assert result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"57P01"
+
+
+ISOLATED = {
+    "by BEGIN": (["BEGIN ISOLATION LEVEL REPEATABLE READ"], True),
+    "by START TRANSACTION": (["START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"], True),
+    "by SET TRANSACTION": (["BEGIN", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"], True),
+    "by a setting": (["SET default_transaction_isolation = 'serializable'", "BEGIN"], True),
+    "for the session": (["SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ", "BEGIN"], True),
+    "by a setting that was taken back": (
+        ["BEGIN", "SET default_transaction_isolation = 'serializable'", "ROLLBACK", "BEGIN"],
+        False,
+    ),
+    "not": (["BEGIN"], False),
+    "not, whatever the session has": (
+        ["SET default_transaction_isolation = 'serializable'", "BEGIN ISOLATION LEVEL READ COMMITTED"],
+        False,
+    ),
+}
+
+
+def test_how_old_a_snapshot_may_grow(tmp_path: Path, policy: Path, database: Database) -> None:
+    database.execute("CREATE TABLE patients (id int PRIMARY KEY, phone varchar(20));"
+                     "INSERT INTO patients VALUES (1, '13812345678')")  # fmt: skip
+    (tmp_path / "consentry.yaml").write_text("limits: {snapshot_age: 1 second}\n")
+    arguments = ("--config", str(tmp_path / "consentry.yaml"), "--policy", str(policy), "--upstream", database.dsn())
+    query = "SELECT phone FROM patients"
+    with Proxy(tmp_path, *arguments) as proxy:
+        opened = {what: connect(proxy, database, **{"consentry.purpose": "care"}) for what in ISOLATED}
+        for what, connection in opened.items():
+            for statement in ISOLATED[what][0]:
+                connection.execute(statement)
+            assert connection.execute(query).fetchone() == ("13812345678",)
+        time.sleep(1.1)
+        for what, connection in opened.items():
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            if ISOLATED[what][1]:
+                with pytest.raises(psycopg.Error, match="snapshot too old") as refused:
+                    connection.execute(query)
+                assert refused.value.sqlstate == "72000", what
+                connection.execute("ROLLBACK")
+            assert connection.execute(query).fetchone() == ("13812345678",), what
+            connection.close()

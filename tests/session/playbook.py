@@ -121,7 +121,7 @@ class Stage:
         self.session.upstream_connected()
         ready = backend.message(backend.READY_FOR_QUERY, b"I")
         self.session.upstream_data(backend.message(backend.AUTHENTICATION, bytes(4)) + ready)
-        values = [b"me", b"me", b"db", b"UTF8", b"on", b"public", b"none", b"", b"", b"", b"", b"f"]
+        values = [b"me", b"me", b"db", b"UTF8", b"on", b"public", b"none", b"", b"", b"", b"", b"read committed", b"f"]
         row = b"".join(len(value).to_bytes(4, "big") + value for value in values)
         self.session.upstream_data(
             backend.message(backend.DATA_ROW, len(values).to_bytes(2, "big") + row)

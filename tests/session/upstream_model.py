@@ -19,7 +19,7 @@ _ROW = backend.message(backend.DATA_ROW, b"\0\1\0\0\0\1x")
 _DESCRIPTION = backend.message(backend.ROW_DESCRIPTION, b"\0\1c\0" + bytes(18))
 _COPY_OUT = backend.message(backend.COPY_OUT_RESPONSE, b"\0\0\1\0\0")
 _COPY_IN = backend.message(backend.COPY_IN_RESPONSE, b"\0\0\1\0\0")
-_IDENTITY = [b"me", b"me", b"db", b"UTF8", b"on", b"public", b"none", b"", b"", b"", b"", b"f"]
+_IDENTITY = [b"me", b"me", b"db", b"UTF8", b"on", b"public", b"none", b"", b"", b"", b"", b"read committed", b"f"]
 
 
 class Failed(Exception):

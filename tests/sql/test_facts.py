@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import Refused
 from proxy.sql.facts import facts
-from proxy.verdict import Begin, Commit, Deallocate, Effect, Prepare, ResetAll, Rollback, Savepoint, SetSetting
+from proxy.verdict import Begin, Commit, Deallocate, Effect, Isolate, Prepare, ResetAll, Rollback, Savepoint, SetSetting
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,16 @@ def test_relations_with_their_scopes(text: str, names: list[str]) -> None:
         ("RESET consentry.purpose", [SetSetting("consentry.purpose", None)]),
         ("RESET ALL", [ResetAll()]),
         ("SET work_mem = '1MB'", []),
+        ("BEGIN ISOLATION LEVEL REPEATABLE READ", [Begin(), Isolate("repeatable read")]),
+        ("START TRANSACTION READ ONLY, ISOLATION LEVEL SERIALIZABLE", [Begin(), Isolate("serializable")]),
+        ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", [Isolate("read committed")]),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            [Isolate("serializable", session=True)],
+        ),
+        ("SET default_transaction_isolation = 'Serializable'", [Isolate("serializable", session=True)]),
+        ("SET transaction_isolation TO DEFAULT", [Isolate(None)]),
+        ("SET TRANSACTION READ ONLY", []),
         ("BEGIN; SAVEPOINT a; COMMIT AND CHAIN; ROLLBACK", [Begin(), Savepoint("a"), Commit(chain=True), Rollback()]),
         ("PREPARE p(int) AS SELECT $1 ; DEALLOCATE ALL", [Prepare("p", "SELECT $1"), Deallocate(None)]),
     ],
