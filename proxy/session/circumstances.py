@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from proxy.catalog.model import Catalog
@@ -73,9 +74,9 @@ class Prepared(NamedTuple):
     """
 
     texts: Mapping[str, str]
-    sent: Mapping[str, str]
-    stale: frozenset[str]
-    cursors: Mapping[str, str]
+    sent: Mapping[str, str] = MappingProxyType({})
+    stale: frozenset[str] = frozenset()
+    cursors: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

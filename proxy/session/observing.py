@@ -358,7 +358,7 @@ class Observer:
             for name, text in self._statements.items()
             if name
         }
-        return Prepared(texts, {}, frozenset())
+        return Prepared(texts)
 
 
 def _raise(error: BaseException) -> None:
