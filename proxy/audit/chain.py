@@ -86,10 +86,11 @@ def head_of(line: bytes, key: bytes | None) -> Head:
     return Head(event["seq"], event["hash"])
 
 
-def ends_of(line: bytes) -> tuple[bytes, bytes]:
-    """The hash and the chain of a line with its newline, as it says; anything for what is no audit line."""
+def ends_of(line: bytes) -> tuple[int, bytes, bytes]:
+    """Number, hash and chain of a line with its newline, as it says; anything for what is no audit line."""
+    number = line[line.rfind(b'"seq":') + len(b'"seq":') :].partition(b",")[0]
     chain = line.rfind(b'"chain":"') + len(b'"chain":"')
-    return line[-67:-3], line[chain : line.find(b'"', chain)][:12]
+    return int(number) if number.isdigit() else 0, line[-67:-3], line[chain : line.find(b'"', chain)][:12]
 
 
 def verify(lines: Iterable[bytes], key: bytes | None = None) -> Iterator[Finding]:
@@ -110,7 +111,7 @@ def verify(lines: Iterable[bytes], key: bytes | None = None) -> Iterator[Finding
         except Damaged as damaged:
             yield Finding(number, "error", "damaged-line", f"the line {damaged}")
             last = _claimed(line)
-            heads[ends_of(line)[1].decode(errors="replace")] = last
+            heads[ends_of(line)[2].decode(errors="replace")] = last
             continue
         chain = str(event.get("chain"))
         before = heads.get(chain, last)

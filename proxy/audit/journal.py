@@ -244,8 +244,7 @@ def join_journal(
     Raises what :func:`open_journal` does.
     """
     with sink.turn():
-        last = sink.last_line()
-        after = None if last is None else head_of(last, chain_key)
+        after = sink.head(chain_key)
         journal = AuditJournal(sink, hash_key=hash_key, chain_key=chain_key, after=after, observing=observing)
         journal.start(policies, torn)
     return journal

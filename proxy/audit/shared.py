@@ -12,11 +12,11 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from proxy.audit.chain import ends_of
+from proxy.audit.chain import Head, ends_of, head_of
 from proxy.audit.sinks import cut_torn, last_line, taken_back_on_error, write_all
 
-_LAST = Struct("!Q64s12s")
-"""Where the file ends, and the hash and chain of its last line: what the processes tell each other."""
+_LAST = Struct("!QQ64s12s")
+"""Where the file ends, and number, hash and chain of its last line: what the processes tell each other."""
 TURN_BYTES: Final = _LAST.size
 
 
@@ -43,6 +43,7 @@ class SharedSink:
         self._path = path
         self._depth = 0
         self.torn: list[bytes] = []
+        self.last_seq = 0
         self.last_hash = ""
         self.last_chain = ""
 
@@ -53,8 +54,8 @@ class SharedSink:
         if self._depth == 1:
             fcntl.lockf(self._turns.lock, fcntl.LOCK_EX, 1, self._turns.offset)
         try:
-            if self._depth == 1 and self._path is not None:
-                self._catch_up(self._path)
+            if self._depth == 1:
+                self._catch_up()
             yield
         finally:
             self._depth -= 1
@@ -65,14 +66,19 @@ class SharedSink:
         """Within a turn: the hash of the last line, if that is of another chain than ``chain``."""
         return self.last_hash if self.last_hash and self.last_chain != chain else None
 
-    def last_line(self) -> bytes | None:
-        """Within a turn: the last line of the file; None if it is empty, or no file."""
-        return None if self._path is None else last_line(self._descriptor, os.fstat(self._descriptor).st_size)
+    def head(self, key: bytes | None) -> Head | None:
+        """Within a turn: what a chain that begins now goes on from; None at the very beginning. Of what is no file only
+        what these processes wrote counts. Raises :class:`proxy.audit.chain.Damaged`."""
+        if self._path is None:
+            return Head(self.last_seq, self.last_hash) if self.last_seq else None
+        line = last_line(self._descriptor, os.fstat(self._descriptor).st_size)
+        return None if line is None else head_of(line, key)
 
     def write(self, line: bytes) -> None:
         """See :meth:`proxy.audit.sinks.Sink.write`. Only within a turn."""
         if self._path is None:
             write_all(self._descriptor, line)
+            self._remember(0, line)
             return
         size = os.fstat(self._descriptor).st_size
         with taken_back_on_error(self._descriptor, size):
@@ -82,10 +88,11 @@ class SharedSink:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _catch_up(self, path: Path) -> None:
+    def _catch_up(self) -> None:
         """Learns what others wrote; sets aside what one of them could not finish."""
-        size, hash_, chain = _LAST.unpack_from(self._turns.memory, self._turns.offset)
-        if size == os.fstat(self._descriptor).st_size:
+        size, self.last_seq, hash_, chain = _LAST.unpack_from(self._turns.memory, self._turns.offset)
+        path = self._path
+        if path is None or size == os.fstat(self._descriptor).st_size:
             self.last_hash, self.last_chain = hash_.rstrip(b"\0").decode(), chain.rstrip(b"\0").decode()
             return
         torn, end = cut_torn(self._descriptor, path)
@@ -94,6 +101,6 @@ class SharedSink:
         self._remember(end, (last_line(self._descriptor, end) or b"") + b"\n")
 
     def _remember(self, size: int, line: bytes) -> None:
-        hash_, chain = ends_of(line)
+        self.last_seq, hash_, chain = ends_of(line)
         self.last_hash, self.last_chain = hash_.decode(errors="replace"), chain.decode(errors="replace")
-        _LAST.pack_into(self._turns.memory, self._turns.offset, size, hash_, chain)
+        _LAST.pack_into(self._turns.memory, self._turns.offset, size, self.last_seq, hash_, chain)

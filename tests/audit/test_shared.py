@@ -131,3 +131,18 @@ def test_processes_at_once(path: Path, tmp_path: Path) -> None:
     lines = read(path)
     assert len(lines) == 3 * 302
     assert findings(lines) == []
+
+
+def test_a_pipe(turns: Turns) -> None:
+    reading, writing = os.pipe()
+    a, b = (join_journal(SharedSink(os.dup(writing), turns, None), POLICIES, hash_key=KEY) for _ in range(2))
+    for writer in (a, b, b, a):
+        writer.session_start(SessionFacts("s", "c"))
+    a.stop()
+    b.stop()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as lines:
+        written = list(lines)
+    assert len(written) == 8
+    assert findings(written) == []
+    assert findings(written[:4] + written[5:]) != []
