@@ -199,16 +199,16 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
-    targets = [resolved.named.get(id(name.node)) for name in facts.relations if name.place == "target"]
+    copied = copies_in(facts)
+    targets = [resolved.named.get(id(name.node)) for name in facts.relations if copied or name.place == "target"]
     written = any(one is not None and changes_protected(one, grounds.protected) for one in targets)
-    written |= copies_in(facts) and any(one.oid in grounds.protected for one in resolved.named.values())
     if not (classified or written) or _reads_nothing(facts):
         if facts.purpose is not None:
             # A purpose that is not granted is refused where it is declared, whatever for.
             _check_purpose(facts, state)
         kind: Kind = "allow" if classified and KINDS[facts.statement.kind][0] is not Family.MAINTENANCE else "pass"
         reading = qualify(facts, resolved.shadows)
-    elif copies_in(facts):
+    elif copied:
         reading = copy_in(facts, resolved, state, purpose, grounds)
         _check_purpose(facts, state)
         kind = "allow" if reading.columns else "pass"

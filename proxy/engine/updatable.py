@@ -44,6 +44,8 @@ def base_of(relation: Relation, catalog: Catalog) -> Base | None:
 
 
 def changes_protected(relation: Relation, protected: Protected) -> bool:
-    """A write to ``relation`` may change a protected table: itself, or one behind it."""
+    """A write to ``relation`` may change a protected table, or one that a consent source is a view of: itself, or one
+    behind it."""
     reach = relation.reach.get(Access.UPDATE, Reach())
-    return relation.oid in protected or (relation.kind == "v" and any(oid in protected for oid in reach.relations))
+    changed = {relation.oid} | (reach.relations if relation.kind == "v" else set())
+    return any(oid in protected or oid in protected.managed for oid in changed)
