@@ -40,22 +40,23 @@ class Scratch:
         """What the owner is told."""
         return self._owners[side].execute(sql.encode()).fetchall()
 
-    def restore(self, now: tuple[Cells, Cells]) -> None:
-        """Makes both databases what they were. ``now`` is what they hold."""
+    def restore(self, now: tuple[Cells, Cells], *, tell: bool = True) -> None:
+        """Makes both databases what they were. ``now`` is what they hold. ``tell``: the proxy must know at once."""
         if any(after.objects != before.objects for before, after in zip(self.before, now, strict=True)):
-            now = self._without_new()
+            now = self._without_new(tell=tell)
         kept = zip(self._owners, self.before, now, strict=True)
         done = [cells.restore(owner, before, after) for owner, before, after in kept]
         if not all(done):
             self.drop()
             self._copy()
 
-    def _without_new(self) -> tuple[Cells, Cells]:
+    def _without_new(self, *, tell: bool) -> tuple[Cells, Cells]:
         """What the databases hold when all that was made is dropped; the proxy hears of it by DDL of its own."""
         for side, owner in enumerate(self._owners):
             cells.drop_new(owner, self.pair.newest)
-            with self.pair.through(side, "maker") as maker:
-                maker.query("COMMENT ON SCHEMA helpers IS NULL")
+            if tell:
+                with self.pair.through(side, "maker") as maker:
+                    maker.query("COMMENT ON SCHEMA helpers IS NULL")
         return self.cells()
 
     def _copy(self) -> None:

@@ -99,8 +99,8 @@ Connect = Callable[[str, str | None, bool], Connection]
 """Opens a connection for a role and a purpose (None: not said); directly if that is true."""
 
 
-def play(sequence: Sequence, connect: Connect, role: str, mode: Mode) -> list[Answer]:
-    """Everything that comes back, in the order in which it is read."""
+def play(sequence: Sequence, connect: Connect, role: str, mode: Mode, *, pauses: bool = True) -> list[Answer]:
+    """Everything that comes back, in the order in which it is read. Without consentry nobody needs ``pauses``."""
     with ExitStack() as stack:
         opened: dict[tuple[str, bool], Connection] = {}
         waited: list[Connection] = []
@@ -120,7 +120,7 @@ def play(sequence: Sequence, connect: Connect, role: str, mode: Mode) -> list[An
                     connection.send(wire.query(step["sql"]))
                     time.sleep(TAKEN_UP)
                 elif isinstance(step, dict) and "pause" in step:
-                    time.sleep(step["pause"])
+                    time.sleep(step["pause"] if pauses else 0)
                 else:
                     found += _answers(connection, step, mode)
             found += [connection.answer() for connection in waited]

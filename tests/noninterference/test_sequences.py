@@ -76,10 +76,11 @@ def _both(
     databases: Scratch, sequence: Sequence, way: Callable[..., Connection], mode: Mode
 ) -> tuple[list[list[Answer]], tuple[Cells, Cells], list[list[object]]]:
     """What comes back on either side, what the sides hold then, and what else is asked."""
-    found = [play(sequence, _connect(databases, way, side), sequence.role, mode) for side in (0, 1)]
+    pauses = way != databases.pair.direct  # and so somebody whose catalog must follow
+    found = [play(sequence, _connect(databases, way, side), sequence.role, mode, pauses=pauses) for side in (0, 1)]
     after = databases.cells()
     more: list[list[object]] = [[databases.ask(side, sql) for sql in sequence.afterwards] for side in (0, 1)]
-    databases.restore(after)
+    databases.restore(after, tell=pauses)
     return found, after, more
 
 
@@ -89,6 +90,8 @@ def test_whoever_may_see_does_what_there_is_to_do(
 ) -> None:
     """The must-work twin: for `director` no condition applies, so all is as it would be without consentry."""
     _marked(request, sequence)
+    if sequence.twin == "refused" and not ALL and crc32(str(sequence).encode()) % 4:
+        pytest.skip("has its turn where NONINTERFERENCE=all")
     through, held = _director(databases, sequence, databases.pair.through)
     if sequence.twin == "refused":
         assert any(answer.refused for answer in through), _shown(through)
