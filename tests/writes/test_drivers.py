@@ -174,9 +174,9 @@ def test_no_more_privileges_are_asked_for(connect: Connect, direct: Database) ->
     try:
         connection = connect("billing")
         update = "UPDATE subscribers SET phone = %s, full_name = %s::varchar WHERE id = %s"
-        assert connection.execute(update, ("139", "Anna", 1)).statusmessage == "UPDATE 1"
+        assert connection.execute(update, ("1391", "Anna", 1)).statusmessage == "UPDATE 1"
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="consentry: writing"):
-            connection.execute(update, ("139", None, 3))
+            connection.execute(update, ("1392", None, 3))
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="consentry: writing"):
             connection.execute("INSERT INTO subscribers (id, phone) VALUES (%s, %s)", (70, "1399"))
         assert connection.execute("INSERT INTO subscribers (id, phone) VALUES (%s, %s)", (70, None)).rowcount == 1
