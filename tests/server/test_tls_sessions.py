@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
@@ -74,6 +75,49 @@ def test_cancel(secured: RunningServer, module_database: Database, certificates:
             plain.sendall(startup.request(startup.CANCEL_REQUEST, client.key))
             assert plain.recv(1) == b""
         assert "E ERROR 57014 canceling statement due to user request" in client.read_until_ready()
+
+
+def test_cancel_by_another_replica(
+    start_server: Start, tls: ClientTls, module_database: Database, certificates: Certificates
+) -> None:
+    """The key is the upstream's own: whoever gets it can hand it on, and it hits that session and no other."""
+    one, other = start_server(tls=Tls(tls)), start_server(tls=Tls(tls))
+    context = client_context(certificates)
+    with encrypted(one, context) as first, encrypted(one, context) as second:
+        victim, bystander = TlsClient(first, module_database.name), TlsClient(second, module_database.name)
+        for client in (victim, bystander):
+            client.send(simple("SELECT pg_sleep(1)"))
+        time.sleep(0.3)
+        with encrypted(other, context) as connection:
+            connection.sendall(startup.request(startup.CANCEL_REQUEST, victim.key))
+            assert connection.recv(1) == b""
+        assert victim.read_until_ready()[-2:] == ["E ERROR 57014 canceling statement due to user request", "Z I"]
+        assert bystander.read_until_ready()[-2:] == ["C SELECT 1", "Z I"]
+
+
+def test_who_is_turned_away_hears_of_it(start_server: Start, tls: ClientTls, module_database: Database) -> None:
+    server = start_server(tls=Tls(tls), connections=1)
+    with connect(server, module_database, sslmode="require") as connection:
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            connect(server, module_database, sslmode="require")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_garbage_in_place_of_a_handshake_disturbs_nobody(secured: RunningServer, module_database: Database) -> None:
+    chance = random.Random(7)
+    with connect(secured, module_database, sslmode="require") as other:
+        for number in range(40):
+            with socket.create_connection(("127.0.0.1", secured.port), timeout=20) as connection:
+                if number % 2:
+                    connection.sendall(startup.request(startup.SSL_REQUEST))
+                    assert connection.recv(1) == b"S"
+                header = b"\x16\x03\x01" + chance.randbytes(2) if number % 3 else b""
+                connection.sendall((header or b"\x16") + chance.randbytes(chance.randrange(600)))
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+        wait_until(lambda: secured.server.connections == 1)
+        assert other.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_much_both_ways(secured: RunningServer, module_database: Database) -> None:
