@@ -198,6 +198,8 @@ class Answers:
             head.completed += 1
         if head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
+        if head.verdict is not None and head.verdict.secured:
+            self._dialogue.transaction.secured = True
         if statement is not None and statement.deferred and head.verdict is not None:
             self._dialogue.transaction.leave(statement, head.verdict.secret)
         if effects and statement is not None:
@@ -287,6 +289,7 @@ class Answers:
         status = dialogue.status = whole[5]
         transaction = dialogue.transaction
         if status == backend.IDLE and not (transaction.in_block or transaction.dirty or transaction.failed):
+            transaction.secured = False
             dialogue.close_portals()
         else:
             before = transaction.settings.current()
@@ -338,14 +341,15 @@ class Answers:
         statement = checks.running(head) if left is None else left.statement
         return failed if failed is None else self._dialogue.audited_failure(statement, failed)
 
-    @staticmethod
-    def _shown(fields: Fields, head: Reply) -> bytes | None:
+    def _shown(self, fields: Fields, head: Reply) -> bytes | None:
         if head.told is not None:
             return backend.error_response(errors.as_told(fields, head.told)) if head.told else None
         if head.own:
             return backend.error_response(errors.of_hidden(fields))
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
             return backend.error_response(errors.as_shown(fields, head.verdict, head.before))
+        if self._dialogue.transaction.secured and checks.constraints_due(head):
+            return backend.error_response(errors.unquoted(fields))
         return None
 
     def _notice(self, whole: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Final
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.session.replies import Reply
 from proxy.session.transaction import Left
-from proxy.verdict import StatementVerdict, Verdict
+from proxy.verdict import Commit, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
 from proxy.wire.upstream import Rows
@@ -29,6 +29,14 @@ def running(reply: Reply) -> StatementVerdict | None:
     if verdict is None or reply.completed >= len(verdict.statements):
         return None
     return verdict.statements[reply.completed]
+
+
+def constraints_due(reply: Reply) -> bool:
+    """What fails now may be a constraint that earlier statements of the transaction deferred to this one."""
+    statement = running(reply)
+    if statement is None:
+        return True
+    return statement.tag == "SET CONSTRAINTS" or any(isinstance(effect, Commit) for effect in statement.effects)
 
 
 def rows(reply: Reply | None) -> Rows:

@@ -17,14 +17,18 @@ def as_shown(fields: Fields, verdict: Verdict, before: int = 0) -> Fields:
     """What the upstream says of a text that is not quite the client's: positions are the client's, and nothing quotes
     base rows where the text runs over secured relations. ``before``: characters of the text that were not sent with
     the part of it that this is about."""
-    quoting = _QUOTING if verdict.secured else ()
-    kept = {code: value for code, value in fields.items() if code not in quoting}
+    kept = unquoted(fields) if verdict.secured else dict(fields)
     if verdict.secret:
         kept = {code: value.replace(verdict.secret, "") for code, value in kept.items()}
     position = kept.get("P", "")
     if position.isdigit():
         kept["P"] = str(verdict.client_position(int(position) + before))
     return kept
+
+
+def unquoted(fields: Fields) -> Fields:
+    """What the upstream says without what may quote base rows."""
+    return {code: value for code, value in fields.items() if code not in _QUOTING}
 
 
 def as_told(fields: Fields, before: int) -> Fields:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.catalog.model import TEMPORARY
+from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal
 from proxy.session.events import Clock
 from proxy.session.isolation import Isolation
 from proxy.session.migrations import concerns_others
@@ -23,6 +24,7 @@ from proxy.verdict import (
     DropRelation,
     Effect,
     Release,
+    ResetAll,
     Rollback,
     RollbackTo,
     Savepoint,
@@ -46,7 +48,8 @@ class Transaction:
     """Follows transactions by completed statements, errors and ReadyForQuery; owns what they roll back.
 
     ``in_block``: inside BEGIN … COMMIT. ``failed``: something went wrong since the transaction, explicit or implicit,
-    began. ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
+    began. ``secured``: a statement of it ran over secured relations, and what it left to the end may tell of base rows.
+    ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
     catalog may not show yet; the owner clears it. ``committed``: so the last transaction ended. ``concerns_others``: it
     changed what other sessions see when it commits.
     """
@@ -57,6 +60,7 @@ class Transaction:
         self.overlay = Overlay()
         self.in_block = False
         self.failed = False
+        self.secured = False
         self.dirty = False
         self.catalog_outdated = False
         self.left: dict[str, Left] = {}
@@ -82,6 +86,9 @@ class Transaction:
                     ended = True
                 case DiscardAll():
                     self.overlay.drop_temporary()
+                    self.settings.apply(effect, self.in_block)
+                case ResetAll():
+                    self.left = {sql: _lost(left) for sql, left in self.left.items()}
                     self.settings.apply(effect, self.in_block)
                 case CreateRelation(schema, name, temporary, passing):
                     self.overlay.create(TEMPORARY if temporary else schema or "", name, temporary, passing)
@@ -151,7 +158,19 @@ class Transaction:
         self.overlay.end(committed)
         self.left.clear()
         self.catalog_outdated = self.catalog_outdated or (committed and self._catalog_changed)
-        self._catalog_changed = self.failed = self.dirty = False
+        self._catalog_changed = self.failed = self.secured = self.dirty = False
+
+
+def _lost(left: Left) -> Left:
+    """RESET ALL took the setting away that says of whom the check is to be made: nothing is allowed then."""
+    refusal = Refusal(
+        FEATURE_NOT_SUPPORTED,
+        "consentry: a transaction that registered somebody cannot be committed after RESET ALL",
+        detail="What was left to its COMMIT is not known any more.",
+        hint="Use RESET ALL outside of transactions, or reset the parameters one by one.",
+    )
+    failing = f"SELECT CAST(pg_catalog.concat('{left.secret}:') AS pg_catalog.int4)"
+    return replace(left, check=DeferredCheck(left.check.id, failing, refusal))
 
 
 def _told_by_names(effects: tuple[Effect, ...]) -> bool:
