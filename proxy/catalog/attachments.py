@@ -125,7 +125,9 @@ def _hang_rules(rows: SystemRows, found: Table, uses: Uses) -> None:
 
 def _hang_triggers(rows: SystemRows, found: Table, uses: Uses) -> None:
     for row in rows.group("triggers", found.oid):
-        code = _both(uses.code(Class.TRIGGER, row["oid"], own=found.oid), uses.function(row["function"]))
+        # Of PostgreSQL's own functions too it matters that they are fired: some compare or copy stored values.
+        fired = _both(uses.function(row["function"]), Code(functions=frozenset({row["function"]})))
+        code = _both(uses.code(Class.TRIGGER, row["oid"], own=found.oid), fired)
         for bit, access in _TRIGGER_EVENTS.items():
             if row["events"] & bit:
                 found.triggers.setdefault(access, []).append(code)

@@ -20,6 +20,8 @@ _TEXTS: Final = {25: "text", 1043: "varchar"}
 _INTEGERS: Final = {21: "int2", 23: "int4", 20: "int8"}
 _OTHERS: Final = {1082: "date", 1114: "timestamp", 1184: "timestamptz", 1700: "numeric", 2950: "uuid"}
 _TYPES: Final = _TEXTS | _INTEGERS | _OTHERS
+_WIDE: Final = frozenset({20, 1700})
+"""int8 and numeric."""
 _MARK: Final = "\0"
 """Stands around the place of a literal in what is generated; no text that PostgreSQL takes has one."""
 
@@ -68,9 +70,13 @@ def _usable(one: Comparison, relation: Relation, decision: Decision | None, aske
         return False
     if not all(_fits(value, column, catalog, array=one.operator == "ANY") for value in one.values):
         return False
+    if column.collation is not None and not column.collation.startswith("pg_catalog."):
+        return False  # of users: under a nondeterministic one LIKE raises, and what differs in the fill may be equal
     if decision is None or (decision.outcome is Outcome.ALLOW and not decision.conditions):
         return one.operator != "LIKE"
     if not _conditional(decision):
+        return False
+    if _open(one, column) and one.operator not in ("=", "IN"):
         return False
     if one.operator in ("=", "IN"):
         return _image(decision, "NULL", column) is not None
@@ -78,6 +84,13 @@ def _usable(one: Comparison, relation: Relation, decision: Decision | None, aske
     if one.operator == "LIKE":
         return bare and column.base_type in _TEXTS and plain_prefix(asked.query, one.values[0])
     return bare
+
+
+def _open(one: Comparison, column: Column) -> bool:
+    """A parameter stands there of whatever type the client says. Where that is float8 or oid, the column would be
+    converted to it, which may raise: of numeric and int8 not every value fits.
+    """
+    return column.base_type in _WIDE and any(value.kind == "PARAM" and not value.cast for value in one.values)
 
 
 def _fits(value: Value, column: Column, catalog: Catalog, *, array: bool) -> bool:
@@ -108,11 +121,13 @@ def _image(decision: Decision, value: str, column: Column) -> str | None:
 def implied(one: Comparison, column: Column, decision: Decision | None, visible: str, raw: str) -> str:
     """What a row of the bare table meets if it meets the comparison as the session sees it, with marked values."""
     values = [_marked(value) for value in one.values]
-    shown = _compared(visible, one.operator, values, column)
     if decision is None or not _conditional(decision):
-        return shown
+        return _compared(visible, one.operator, values, column)
+    # As an element of an array of the column's type it is the parameter that is converted.
+    operator = "IN" if one.operator == "=" and _open(one, column) else one.operator
+    shown = _compared(visible, operator, values, column)
     images = [image for value in values if (image := _image(decision, value, column)) not in (None, "false")]
-    stored = " OR ".join([_compared(raw, one.operator, values, column), *map(str, images)])
+    stored = " OR ".join([_compared(raw, operator, values, column), *map(str, images)])
     return f"{shown} AND ({stored})"
 
 

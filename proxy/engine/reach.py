@@ -167,6 +167,7 @@ def _check(
     catalog = state.context.catalog
     if access is not Access.SELECT:
         _check_rules(reach, access, relation, state, protected)
+        _check_triggers(reach, access, relation, state, trust, protected)
     for oid in sorted(reach.relations):
         reached = catalog.relations.get(oid)
         if reached is None or oid == relation.oid:
@@ -184,6 +185,17 @@ def _check_rules(reach: Reach, access: Access, relation: Relation, state: Sessio
             way_out="Use a trigger with a trusted function in its place.",
             policy=state.policy,
         )
+
+
+def _check_triggers(
+    reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust, protected: Protected
+) -> None:
+    """Raises Refused (42501) where a trigger function of PostgreSQL's own would compare or copy raw values."""
+    code = state.role is not None and state.role.code
+    names = trust.judging(reach.functions)
+    if names and not code and not protected.classified.keys().isdisjoint({relation.oid, *reach.relations}):
+        full = f"{relation.schema}.{relation.name}"
+        raise untrusted("function", names, state, through=f", and {access.value} on {full} may run it")
 
 
 def _check_code(reach: Reach, access: Access, relation: Relation, state: SessionState, trust: Trust) -> None:

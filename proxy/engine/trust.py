@@ -77,6 +77,12 @@ COMPUTING_EXTENSIONS = frozenset(
 """Extensions whose functions compute from their arguments alone."""
 
 
+_JUDGING_TRIGGERS = frozenset(
+    {"suppress_redundant_updates_trigger", "tsvector_update_trigger_byid", "tsvector_update_trigger_bycolumn"}
+)
+"""The C functions behind PostgreSQL's own triggers, but those of constraints: whether a stored value is what an UPDATE writes shows
+in its row count, and words of one column are copied to another."""
+
 _ANY_ROW = frozenset({2249, 2276, 2283, 2776, 5077, 5079})
 """record, any, anyelement, anynonarray, anycompatible, anycompatiblenonarray: pseudo-types that take a row."""
 
@@ -164,6 +170,15 @@ class Trust:
             elif not self.function(function):
                 refused.add(f"{function.schema}.{function.name}")
         return sorted(refused)
+
+    def judging(self, functions: Iterable[int]) -> list[str]:
+        """Names of PostgreSQL's own trigger functions among ``functions`` that compare or copy the stored values of
+        rows, sorted. They harm nothing but protected tables, and may run there if the policy names them."""
+        known = (self._catalog.functions.get(oid) for oid in functions)
+        own = {function.internal: f"{function.schema}.{function.name}" for function in known if function is not None}
+        return sorted(
+            full for internal, full in own.items() if internal in _JUDGING_TRIGGERS and full not in self._patterns
+        )
 
     def candidates(self, name: FunctionName, path: tuple[str, ...]) -> list[Function]:
         """Every function that a call may mean: of that name, in the named schema or in one of the path."""
