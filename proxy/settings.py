@@ -26,8 +26,15 @@ from proxy.verdict import (
 
 ROLE = "role"
 SESSION_AUTHORIZATION = "session_authorization"
+ISOLATION = "transaction_isolation"
+"""Among the settings of a context where it may be serializable, and only then."""
 _NOT_RESET_BY_ALL = frozenset({ROLE, SESSION_AUTHORIZATION})
 """GUC_NO_RESET_ALL of guc_tables.c."""
+
+
+def serializable(current: Mapping[str, str]) -> bool:
+    """A transaction may be serializable under these settings."""
+    return current.get(ISOLATION) == "serializable"
 
 
 def boolean(text: str) -> bool | None:

@@ -44,6 +44,8 @@ class Reference:
     needed: frozenset[str]
     columns: set[str]
     """Names of all columns of all relations that the statement names."""
+    serializable: bool = False
+    """The transaction may be serializable: which rows an index finds by a raw value, conflicts with others show."""
 
     @property
     def relation(self) -> Relation:
@@ -178,8 +180,8 @@ class Reference:
 
     @property
     def where(self) -> Asked:
-        """What the WHERE clause asks of it in plain comparisons."""
-        return Asked(self.facts.query, comparisons(self.facts, self.name))
+        """What the WHERE clause asks of it in plain comparisons, where these may be asked of the bare table."""
+        return Asked(self.facts.query, () if self.serializable else comparisons(self.facts, self.name))
 
     def _whole_row(self, splicer: Splicer, item: Node, reference: Node) -> Change:
         """The row as a value of the table's own type, NULL where an outer join found no row."""

@@ -14,6 +14,7 @@ from proxy.engine.secured import Sight, Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.policy.model import Outcome, Use
+from proxy.settings import serializable
 from proxy.sql.columns import ColumnNeeds, Levels, needs, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
@@ -121,7 +122,7 @@ def read(
         check_rejected(found, purpose, state)
         if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
             continue
-        reference = Reference(facts, name, asked, sight, needed, resolved.columns)
+        reference = Reference(facts, name, asked, sight, needed, resolved.columns, serializable(state.context.settings))
         explained = facts.statement.kind == "ExplainStmt" and sight.shows(needed)
         if explained and not reference.parted(state.context.catalog):
             continue

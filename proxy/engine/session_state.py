@@ -11,6 +11,7 @@ from proxy.catalog.model import TEMPORARY, Relation
 from proxy.engine.refusals import denied, unsupported
 from proxy.engine.search_path import creation_schema, effective, find
 from proxy.policy.model import Policy, Role
+from proxy.settings import ISOLATION, ROLE, SESSION_AUTHORIZATION
 from proxy.verdict import (
     ChangeCatalog,
     Commit,
@@ -20,6 +21,7 @@ from proxy.verdict import (
     DiscardAll,
     DropRelation,
     Effect,
+    Isolate,
     Prepare,
     ResetAll,
     Rollback,
@@ -122,8 +124,10 @@ class SessionState:
         match effect:
             case SetSetting(name=name, value=value):
                 return self._with_setting(name, value)
+            case Isolate(level="serializable" as level):
+                return replace(self, context=replace(context, settings={**context.settings, ISOLATION: level}))
             case ResetAll() | DiscardAll():
-                kept = {} if isinstance(effect, DiscardAll) else {"role", "session_authorization"}
+                kept = {} if isinstance(effect, DiscardAll) else {ROLE, SESSION_AUTHORIZATION, ISOLATION}
                 settings = {**context.start, **{k: v for k, v in context.settings.items() if k in kept}}
                 return replace(self, context=replace(context, settings=settings, purpose_source="startup"))
             case CreateRelation(schema=schema, name=name, temporary=temporary):

@@ -80,8 +80,9 @@ COMPUTING_EXTENSIONS = frozenset(
 _JUDGING_TRIGGERS = frozenset(
     {"suppress_redundant_updates_trigger", "tsvector_update_trigger_byid", "tsvector_update_trigger_bycolumn"}
 )
-"""The C functions behind PostgreSQL's own triggers, but those of constraints: whether a stored value is what an UPDATE writes shows
-in its row count, and words of one column are copied to another."""
+"""The C functions behind PostgreSQL's own triggers, but those of constraints: whether a stored value is what an UPDATE
+writes shows in its row count, and words of one column are copied to another."""
+
 
 _ANY_ROW = frozenset({2249, 2276, 2283, 2776, 5077, 5079})
 """record, any, anyelement, anynonarray, anycompatible, anycompatiblenonarray: pseudo-types that take a row."""

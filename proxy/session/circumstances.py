@@ -13,6 +13,7 @@ from proxy.policy.model import Policy
 from proxy.session.naming import Naming, Shadows
 from proxy.session.reasons import DECIDING_FAILED, SNAPSHOT_TOO_OLD, no_policy, not_utf8
 from proxy.session.transaction import Transaction
+from proxy.settings import ISOLATION
 from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
 
 EXECUTE: Final = b"execute"
@@ -211,6 +212,8 @@ class Circumstances:
         """The session as it is now, under the policy and catalog last looked at."""
         settings = self._transaction.settings
         current = settings.current()
+        if self._transaction.isolation.serializable:
+            current[ISOLATION] = "serializable"
         return Context(
             database=self._database,
             role=self._role,

@@ -17,8 +17,10 @@ class Isolation:
     def __init__(self, default: str, clock: Clock) -> None:
         self._clock = clock
         self._default = self._committed = self._start = default
-        self._level = self._last = ""
+        self._level = self._last = self._aside = ""
         self._begun = 0.0
+        # SET LOCAL and savepoints may bring back a default that was left.
+        self._ever = default == "serializable"
 
     @property
     def snapshot_age(self) -> float:
@@ -28,6 +30,11 @@ class Isolation:
         """
         return self._clock() - self._begun if self._level in _STEADY else 0.0
 
+    @property
+    def serializable(self) -> bool:
+        """The transaction, this one or the next, may be so: others notice by conflicts what it searched."""
+        return self._ever or "serializable" in (self._level, self._aside)
+
     def follow(self, effect: Effect, in_block: bool) -> None:
         """A statement with ``effect`` completed."""
         match effect:
@@ -35,8 +42,11 @@ class Isolation:
                 self._level, self._begun = self._default, self._clock()
             case Isolate(level, session=True):
                 self._default = self._start if level is None else level
+                self._ever = self._ever or level == "serializable"
             case Isolate(level) if in_block:
                 self._level = self._default if level is None else level
+            case Isolate(str(level)):
+                self._aside = level  # of an implicit transaction
             case ResetAll() | DiscardAll():
                 self._default = self._start
 
@@ -46,7 +56,7 @@ class Isolation:
             self._committed = self._default
         else:
             self._default = self._committed
-        self._last, self._level = self._level, ""
+        self._last, self._level, self._aside = self._level, "", ""
 
     def chain(self) -> None:
         """Another began with the end of the last, under the same level (AND CHAIN)."""

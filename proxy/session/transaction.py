@@ -87,9 +87,6 @@ class Transaction:
                 case DiscardAll():
                     self.overlay.drop_temporary()
                     self.settings.apply(effect, self.in_block)
-                case ResetAll():
-                    self.left = {sql: _lost(left) for sql, left in self.left.items()}
-                    self.settings.apply(effect, self.in_block)
                 case CreateRelation(schema, name, temporary, passing):
                     self.overlay.create(TEMPORARY if temporary else schema or "", name, temporary, passing)
                 case DropRelation(schema, name):
@@ -121,6 +118,8 @@ class Transaction:
             case RollbackTo(name):
                 self.overlay.rollback_to(name)
                 self.failed = False
+            case ResetAll():
+                self.left = {sql: _lost(left) for sql, left in self.left.items()}
         self.settings.apply(effect, self.in_block)
 
     def leave(self, statement: StatementVerdict, secret: str) -> None:
