@@ -146,8 +146,6 @@ class SessionState:
                 return replace(self, unforeseen="a transaction that changed settings ends before it")
             case ChangeCatalog(code=True):
                 return replace(self, context=replace(context, uncommitted_code=True))
-            case ChangeCatalog():
-                return self
             case _:
                 return self
 
