@@ -105,6 +105,9 @@ def _run(
     try:
         runner.run(source, state.seed, islice(shapes, options.shapes), tally, until, state.after)
     finally:
+        shapes.close()
+        if source == "sqlsmith":
+            made.close()  # its databases hold objects of the roles that are dropped next
         runner.close()
         state.save()
     print(f"{source} (seed {state.seed}): {tally}")
