@@ -195,3 +195,11 @@ async def test_in_other_places(searching: Searching, rest: str) -> None:
     sql = await seen(searching, f"SELECT p.id FROM {rest}")
     assert "OFFSET 0" in sql
     assert [row[0] for row in await searching["direct"].fetch(sql)] == [7]
+
+
+async def test_serializable_transactions_search_by_no_raw_value(searching: Searching) -> None:
+    """What an index finds there is locked, and the conflicts of others would tell of it."""
+    select = "SELECT p.id FROM people p WHERE p.phone = '13800000007'"
+    begun = await seen(searching, f"BEGIN ISOLATION LEVEL SERIALIZABLE; {select}")
+    assert begun.count("'13800000007'") == 1
+    assert (await seen(searching, f"BEGIN; {select}")).count("'13800000007'") > 1
