@@ -245,7 +245,9 @@ class _Reading:
         where = ".".join(str(step) for step in loc if isinstance(step, str))
         if kind == "extra_forbidden":
             return
-        source = self.overridden.get("audit" if loc[:2] == ["audit", "sinks"] else str(loc[0]) if loc else "")
+        # A flag or variable for `audit` decides its sinks, and nothing else of it.
+        whole = loc[:1] != ["audit"] or loc[:2] == ["audit", "sinks"]
+        source = self.overridden.get(str(loc[0])) if loc and whole else None
         position = Position() if source else locate(self.tree, loc)
         if kind == "missing":
             variable = ENVIRONMENT.get(where)

@@ -10,6 +10,7 @@ from proxy.engine.refusals import denied, undefined_function, unsupported
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.trust import TELLING, Trust
+from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.definitions import into_clause
 from proxy.sql.effects import set_config, setting_change
 from proxy.sql.facts import Facts
@@ -48,6 +49,10 @@ def check_kind(facts: Facts, state: SessionState) -> None:
         )
     into = into_clause(facts.statement.kind, facts.statement.node)
     if into is None and facts.index.of_type("intoClause"):
+        if facts.statement.kind == "CopyStmt":
+            raise Refused(
+                Refusal(FEATURE_NOT_SUPPORTED, "COPY (SELECT INTO) is not supported")
+            )  # as PostgreSQL says it
         raise unsupported(f"{facts.tag} of SELECT INTO is not available", way_out="Use CREATE TABLE AS.")
     ddl = family is Family.DDL or into is not None
     ddl = ddl or not _MAKING.isdisjoint(facts.statement.node.get("query", {}))

@@ -62,7 +62,10 @@ def sessions() -> Iterator[Sessions]:
 def test_dropped_rows_are_gone(databases: Pair, sessions: Sessions, attack: Attack) -> None:
     seen = [
         sessions.run(
-            (side,), lambda side=side: databases.through(side, **{"consentry.purpose": "marketing"}), attack, "simple"
+            (side, attack.purpose),
+            lambda side=side: databases.through(side, **{"consentry.purpose": attack.purpose}),
+            attack,
+            "simple",
         )
         for side in (0, 1)
     ]

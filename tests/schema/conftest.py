@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from proxy.demo.postgres import EmbeddedPostgres
 from tests.fix_postgres import Database
 from tests.fix_proxy import Proxy
 
@@ -105,6 +106,13 @@ functions: {trusted: [app.trusted]}
 """
 
 Connect = Callable[[str], psycopg.Connection[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """A server of its own: roles are cluster-wide, and other tests' roles have the same names."""
+    with EmbeddedPostgres(version=request.config.getoption("--postgres")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -135,8 +135,6 @@ PASSES = {
     "a trigger of another event": _TRIGGER.format("BEFORE DELETE", "people", _ROW),
     "a trusted trigger": "CREATE TRIGGER tr BEFORE UPDATE ON people FOR EACH ROW EXECUTE FUNCTION app.trusted()",
     "PostgreSQL's own": "ALTER TABLE orders ADD FOREIGN KEY (person) REFERENCES people ON UPDATE CASCADE",
-    "one of PostgreSQL": "CREATE TRIGGER tr BEFORE UPDATE ON people FOR EACH ROW"
-    " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
 }
 
 

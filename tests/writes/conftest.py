@@ -64,6 +64,13 @@ notice; 6's account is closed, 7's is frozen; 8 never consented."""
 Connect = Callable[..., psycopg.Connection[tuple[Any, ...]]]
 
 
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
+    """A server of its own: roles are cluster-wide, and other tests' roles have the same names."""
+    with EmbeddedPostgres(version=request.config.getoption("--postgres")) as server:
+        yield server
+
+
 @pytest.fixture(scope="package")
 def roles(postgres: EmbeddedPostgres) -> Iterator[tuple[str, ...]]:
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
