@@ -21,7 +21,7 @@ try: $(VENV)/demo.stamp ## the same servers, to be tried out with psql or Python
 	@$(BIN)/python -m proxy demo
 
 test: lint ## every check: format, lint, types, import direction, tests (TESTS=tests/wire narrows the tests)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(TESTS)
 
 lint: $(VENV)/dev.stamp ## everything of `make test` but the tests
 	$(BIN)/ruff format --check .
