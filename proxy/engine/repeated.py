@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from proxy.errors import Refusal
-from proxy.sql.repetition import Repetition
+from proxy.sql.repetition import Repetition, repetition
 from proxy.sql.shape import literal_value
 from proxy.sql.splice import Edit, apply
 from proxy.verdict import PlanCheck, Prepare, Probe, StatementVerdict, Verdict
@@ -25,8 +25,14 @@ def carried_over(verdict: Verdict, query: bytes, short: Repetition) -> Verdict |
         return None
     if not verdict.splices:
         return replace(verdict, text=query, statements=statements, within_block=block)
-    splices = tuple((short.whole(start), short.whole(end), text, ()) for start, end, text, _ in verdict.splices)
+    splices = tuple(
+        (short.whole(start), short.whole(end - 1) + 1 if end > start else short.whole(end), text, ())
+        for start, end, text, _ in verdict.splices
+    )
     text, positions = apply(query, [Edit(*splice) for splice in splices])
+    again = repetition(text)
+    if again is None or again.query != verdict.text:
+        return None  # without what repeats itself it must be the very text that was proven
     plan = None if verdict.plan is None else _ShortPlan(verdict.plan, short.query, verdict)
     return replace(
         verdict, text=text, statements=statements, edits=positions, splices=splices, plan=plan, within_block=block

@@ -52,7 +52,7 @@ class Repetition:
     _lengths: tuple[int, ...]
 
     def whole(self, offset: int) -> int:
-        """Where a byte of the shortened text stands in the whole one."""
+        """Where a byte of the shortened text stands in the whole one. What stands behind a cut stays behind it."""
         return offset + self._lengths[bisect_right(self._ends, offset)]
 
     def repeated(self, offset: int) -> tuple[Place, ...]:
@@ -95,8 +95,7 @@ def _shortened(query: bytes, cuts: list[Place], repeated: dict[int, tuple[Place,
         lengths.append(lengths[-1] + end - start)
         position = end
     pieces.append(query[position:])
-    # What stands right before a cut belongs before it: an offset is behind a cut from the byte after it on.
-    return Repetition(b"".join(pieces), tuple(cuts), repeated, tuple(end + 1 for end in ends), tuple(lengths))
+    return Repetition(b"".join(pieces), tuple(cuts), repeated, tuple(ends), tuple(lengths))
 
 
 def _lists(query: bytes, tokens: list[pg_query_pb2.ScanToken]) -> Iterator[list[_Item]]:

@@ -82,3 +82,14 @@ def test_every_subject_is_named_and_every_place_found() -> None:
     verdict = decided(query.encode())
     assert {key for _, key in verdict.statements[0].subjects} == set(map(str, range(1, 400)))
     assert verdict.client_position(len(verdict.text)) == len(query)
+
+
+def test_the_rows_of_a_checked_insert_stay_rows() -> None:
+    """The check goes behind the last row of the whole text, not behind the last that was decided on."""
+    rows = ", ".join(f"({number}, {number % 9 + 1}, 'x{number}')" for number in range(200))
+    query = f"INSERT INTO calls (id, subscriber_id, callee) VALUES {rows}".encode()
+    verdict = engine().decisions(context("billing_app", "billing")).authorize(query)
+    assert verdict.refusal is None and verdict.rewritten
+    for text in (verdict.text, (verdict.within_block or verdict).text):
+        assert text.count(b"'x") == 200
+        assert text.index(b"RETURNING") > text.index(b"'x199'")
