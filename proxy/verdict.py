@@ -368,6 +368,9 @@ class StatementVerdict:
     """It is a COPY FROM STDIN whose rows are checked. Alone in its text."""
     deferred: tuple[DeferredCheck, ...] = ()
     """What must hold when the transaction commits, if this completes. Only in a text to be run within a block."""
+    ending: tuple[DeferredCheck, ...] = ()
+    """What must hold once this is done, as the next command of its transaction sees it: the client hears that it
+    completed only then. Only outside of a block, in a text that neither begins nor ends one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,6 +470,11 @@ class Verdict:
     def rewritten(self) -> bool:
         """The text that goes upstream is not the client's."""
         return bool(self.edits)
+
+    @property
+    def ending(self) -> tuple[DeferredCheck, ...]:
+        """The checks of what its statements wrote, to be made when it is done."""
+        return tuple(dict.fromkeys(check for statement in self.statements for check in statement.ending))
 
     @property
     def has_effects(self) -> bool:

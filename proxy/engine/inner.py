@@ -62,7 +62,10 @@ def prepared(name: str, purpose: str | None, state: SessionState, grounds: Groun
     if verdict.refusal is not None:
         raise PolicyRefused(verdict.refusal, tuple(use for one in verdict.statements for use in one.columns))
     stale = name in state.context.prepared_stale and not _harmless(text, state, grounds)
-    if stale or verdict.text.decode() != state.context.prepared_sent.get(name, text):
+    sent = state.context.prepared_sent.get(name, text)
+    if verdict.within_block is not None and verdict.within_block.text.decode() == sent:
+        verdict = verdict.within_block
+    if stale or verdict.text.decode() != sent:
         raise PolicyRefused(
             Refusal(
                 FEATURE_NOT_SUPPORTED,

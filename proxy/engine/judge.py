@@ -59,7 +59,9 @@ class _Judged:
         if reading is None:
             return self
         checked = self.returns if reading.checked else ""
-        verdict = replace(self.verdict, checked=checked, copying=reading.copying, deferred=reading.deferred)
+        verdict = replace(
+            self.verdict, checked=checked, copying=reading.copying, deferred=reading.deferred, ending=reading.ending
+        )
         return replace(self, reading=reading, verdict=verdict)
 
 
@@ -78,20 +80,33 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
             expected = expect(len(judged), facts, state, one.verdict.purpose, grounds)
             planned += [] if expected is None else [expected]
         if len(texts) > 1 and (one.verdict.copying is not None or one.within_block.verdict.copying is not None):
-            alone = unsupported(f"{facts.tag} beside other statements", way_out="Send it in a message of its own.")
-            return _refused(query, texts, len(judged), alone, state)
+            return _refused(query, texts, len(judged), _alone(facts), state)
         judged.append(one)
         checks += one.reading.checks
         state = state.after(one.verdict.effects)
         state = replace(state, unforeseen=state.unforeseen or one.unforeseen)
     try:
         outside, inside = _following(judged, within=False), _following(judged, within=True)
+        _check_ending(texts, outside, inside)
         verdict = _assembled(query, texts, outside, planned)
         if any(one is not other for one, other in zip(outside, inside, strict=True)):
             verdict = replace(verdict, within_block=replace(_assembled(query, texts, inside, planned), checks=checks))
     except Refused as refused:
         return _refused(query, texts, 0, refused, first)
     return replace(verdict, checks=checks)
+
+
+def _check_ending(texts: tuple[Facts, ...], *ways: list[_Judged]) -> None:
+    """Raises Refused (0A000) where what is to be checked when the text is done may be committed before."""
+    if not any(isinstance(effect, Begin | Commit | Rollback) for one in ways[0] for effect in one.verdict.effects):
+        return
+    for facts, *both in zip(texts, *ways, strict=True):
+        if any(one.verdict.ending for one in both):
+            raise _alone(facts)
+
+
+def _alone(facts: Facts) -> Refused:
+    return unsupported(f"{facts.tag} beside other statements", way_out="Send it in a message of its own.")
 
 
 def _following(judged: list[_Judged], *, within: bool) -> list[_Judged]:
@@ -217,8 +232,8 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         reading = read(facts, resolved, state, purpose, grounds)
         reading = reading.and_(write(facts, resolved, state, purpose, grounds, 0 if prepares else first))
         if prepares:
-            # Its checks are made when it is executed, and within a block as outside of one.
-            reading = replace(reading, checks=(), checked=False, within=None)
+            # Its checks are made when it is executed, within a block or outside of one.
+            reading = replace(reading.within or reading, checks=(), checked=False, deferred=(), ending=(), within=None)
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
@@ -297,6 +312,7 @@ def _verdict(facts: Facts, kind: Kind, purpose: str | None, reading: Reading) ->
         checked=_checked(facts) if reading.checked else "",
         takes_copy=copies_in(facts),
         copying=reading.copying,
+        ending=reading.ending,
     )
 
 
@@ -328,6 +344,7 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds, first: int) ->
     if verdict.checks and first:
         raise unsupported("EXECUTE of a write behind another write", way_out="Send it in a message of its own.")
     [inner] = verdict.statements
+    left, inner = inner.deferred, replace(inner, deferred=(), ending=inner.ending or inner.deferred)
     arguments = facts.statement.node.get("params", [])
     bound = [(kind, arguments[number - 1]) for kind, number in inner.bound_subjects if number <= len(arguments)]
     keys = {(kind, constant(argument)) for kind, argument in bound}
@@ -339,4 +356,6 @@ def _execute(facts: Facts, state: SessionState, grounds: Grounds, first: int) ->
         subjects=tuple(sorted({*inner.subjects, *((kind, key) for kind, key in keys if key is not None)})),
         bound_subjects=(),
     )
-    return _Judged(judged, Reading(checks=verdict.checks), secured=verdict.secured)
+    block = Reading(checks=verdict.checks, checked=bool(inner.checked), deferred=left) if left else None
+    reading = Reading(checks=verdict.checks, within=block)
+    return _Judged(judged, reading, secured=verdict.secured, returns=inner.checked or "rows")

@@ -44,6 +44,9 @@ class Reading:
     copying: CopyCheck | None = None
     """How the rows of a COPY FROM STDIN are checked."""
     deferred: tuple[DeferredCheck, ...] = ()
+    """What is checked when the transaction commits."""
+    ending: tuple[DeferredCheck, ...] = ()
+    """What is checked when the statement is done."""
     within: Reading | None = None
     """What is done instead within a transaction block, where that is something else."""
 
@@ -64,6 +67,7 @@ class Reading:
             checks=other.checks,
             checked=other.checked,
             deferred=other.deferred,
+            ending=other.ending,
         )
         return joined if other.within is None else replace(joined, within=self.and_(other.within))
 

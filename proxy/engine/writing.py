@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from proxy.catalog.model import Reach
+from proxy.catalog.model import Access, Reach
 from proxy.engine.destinations import Destinations
 from proxy.engine.grounds import Grounds
 from proxy.engine.managing import Managing
@@ -48,8 +48,9 @@ def write(
         return Reading()
     flows = Flows(facts.statement.kind, facts.statement.node, facts.relations, resolved.columns_of)
     found = Found()
-    for part in parts:
-        _Work(Part(facts, part, resolved, state, purpose, grounds, flows, found, first)).run()
+    works = [Part(facts, part, resolved, state, purpose, grounds, flows, found, first) for part in parts]
+    for work in works:
+        _Work(work).run()
     reading = Reading(
         columns=tuple(found.uses.values()),
         subjects=tuple(sorted(found.subjects)),
@@ -62,7 +63,22 @@ def write(
     within = replace(
         reading, edits=(), replacements={}, checked=found.checked_within, deferred=tuple(dict.fromkeys(found.deferred))
     )
-    return replace(reading, within=within.beside(found.within))
+    within = within.beside(found.within)
+    if _consents_beside(works):
+        return replace(within, deferred=(), ending=within.deferred, within=within)
+    return replace(reading, within=within)
+
+
+def _consents_beside(works: list[Part]) -> bool:
+    """The statement may itself bring the consent of a subject that it registers, or the state of their account."""
+    for part in works:
+        kinds = {kind.name for kind in part.registered_kinds()} if part.modification.does("insert") else set()
+        others = part.relation.reach.get(Access.INSERT, Reach()).relations
+        others = others.union(other.table.oid for other in works if other is not part)
+        managed = part.grounds.protected.managed
+        if any(kinds & managed[oid].rows for oid in managed.keys() & others):
+            return True
+    return False
 
 
 def stores_unseen(facts: Facts, resolved: Resolved, state: SessionState, purpose: str | None, grounds: Grounds) -> bool:

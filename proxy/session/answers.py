@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
-from proxy.session import checks, errors
+from proxy.session import checks, endings, errors
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.loading import Loading, Stage
@@ -92,7 +92,19 @@ class Answers:
         else:
             self._dialogue.replies.pop()
             self._settle(head)
+            return b"" if head.releases is None else self._released(head.releases)
         return b""
+
+    def _checked(self, head: Reply) -> bytes:
+        """A check behind a simple query's own statements passed."""
+        head.completed += 1
+        return b"" if head.completed != head.until else self._released(head)
+
+    def _released(self, reply: Reply) -> bytes:
+        """What was held back, now that the checks behind it have passed."""
+        if reply.run is not None and reply.run.open:
+            self._dialogue.events.complete(reply.run, reply.rows)
+        return reply.held
 
     def _inquired(self, kind: int, whole: bytes) -> bytes | None:
         """An answer to a question of our own, of which the client sees nothing; it hears of the connection's end."""
@@ -112,9 +124,11 @@ class Answers:
                 self._ready(whole, head)
                 return b"" if head.more and not head.failed else None
             case backend.COMMAND_COMPLETE | backend.EMPTY_QUERY_RESPONSE:
-                return self._complete(kind, whole, head)
+                return self._complete(kind, whole, head) if not endings.under_way(head) else self._checked(head)
             case backend.PORTAL_SUSPENDED:
                 self._suspended(head)
+                head.held = whole
+                return b"" if head.ending else None
             case backend.COPY_IN_RESPONSE:
                 self._copy_in()
             case backend.PARSE_COMPLETE | backend.BIND_COMPLETE | backend.CLOSE_COMPLETE:
@@ -129,6 +143,8 @@ class Answers:
             if head.describes is not None:
                 head.describes.described = backend.read_types(whole)
             return None
+        if endings.under_way(head):
+            return b""
         if kind == backend.ROW_DESCRIPTION:
             self._witness(whole, head)
         if head.kind == frontend.DESCRIBE:
@@ -196,7 +212,11 @@ class Answers:
         else:
             effects = () if statement is None else statement.effects
             head.completed += 1
-        if head.run is not None and head.run.open:
+        shown = errors.MASKED_NOTICE + whole if masked else None
+        holds = bool(head.ending) and (portal is not None or endings.under_way(head))
+        if holds:
+            head.held, head.rows = shown or whole, rows
+        elif head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
         if head.verdict is not None and head.verdict.secured:
             self._dialogue.transaction.secured = True
@@ -204,7 +224,7 @@ class Answers:
             self._dialogue.transaction.leave(statement, head.verdict.secret)
         if effects and statement is not None:
             self._apply(effects, tag, statement, head)
-        return errors.MASKED_NOTICE + whole if masked else None
+        return b"" if holds else shown
 
     def _stored(self, loading: Loading, whole: bytes, head: Reply) -> bytes:
         """The rows of a COPY are stored, and are to be checked before the client hears of them."""
@@ -336,7 +356,7 @@ class Answers:
         if head.refused is not None and head.told is not None and fields.get("R") == _PARSE_MESSAGE:
             # The upstream can read what consentry cannot: nothing is wrong with it that it would tell.
             return FAILED_TRANSACTION if self._dialogue.transaction.failed else head.refused
-        left = head.left
+        left = endings.left_by(head)
         failed = checks.failed(fields, head.verdict) if left is None else checks.left_failed(fields, left)
         statement = checks.running(head) if left is None else left.statement
         return failed if failed is None else self._dialogue.audited_failure(statement, failed)
@@ -344,7 +364,7 @@ class Answers:
     def _shown(self, fields: Fields, head: Reply) -> bytes | None:
         if head.told is not None:
             return backend.error_response(errors.as_told(fields, head.told)) if head.told else None
-        if head.own:
+        if head.own or endings.under_way(head):
             return backend.error_response(errors.of_hidden(fields))
         if head.verdict is not None and (head.verdict.secured or head.verdict.rewritten):
             return backend.error_response(errors.as_shown(fields, head.verdict, head.before))
@@ -358,7 +378,7 @@ class Answers:
         head = self._dialogue.replies.head
         if head is None or head.told is not None:
             return None
-        if head.own:
+        if head.own or endings.under_way(head):
             return b""
         if head.verdict is None or not (head.verdict.secured or head.verdict.rewritten):
             return None

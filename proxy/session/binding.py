@@ -113,7 +113,12 @@ class Binding:
         if barrier:
             dialogue.announce(verdict)
         policy = dialogue.circumstances.policy
-        return Reply(frontend.EXECUTE, verdict, policy, portal.run, barrier, executing=portal, limit=limit)
+        # All of its rows are written by the first Execute, however many that asks for.
+        ending = () if portal.checked else verdict.ending
+        portal.checked = True
+        return Reply(
+            frontend.EXECUTE, verdict, policy, portal.run, barrier, executing=portal, limit=limit, ending=ending
+        )
 
     def close_variants(self, statement: Statement) -> list[Sent]:
         """Closes what was prepared behind the client's back for a statement that goes away."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.session import endings
 from proxy.session.replies import Reply
 from proxy.session.transaction import Left
 from proxy.verdict import Commit, StatementVerdict, Verdict
@@ -43,7 +44,7 @@ def rows(reply: Reply | None) -> Rows:
     """What the client gets of the rows that come now."""
     if reply is None:
         return Rows.PASS
-    if reply.hidden:
+    if reply.hidden or endings.under_way(reply):
         return Rows.DROP
     statement = running(reply)
     if statement is None or not statement.checked:

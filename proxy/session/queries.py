@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
-from proxy.session import hidden
+from proxy.session import endings, hidden
 from proxy.session.binding import Binding
 from proxy.session.circumstances import names_prepared, refused
 from proxy.session.commits import ROLLBACK, Commits, Parts, Send, Step, rolled_back
@@ -90,6 +90,9 @@ class Queries:
             return True
         whole = frame.data if not verdict.rewritten else frontend.query(verdict.text)
         reply = self._forget_unnamed(Reply(frontend.QUERY, verdict, policy, run, barrier, query=text))
+        if verdict.ending:
+            reply.ending, reply.until = verdict.ending, len(verdict.statements) + len(verdict.ending)
+            whole = frontend.query(endings.ended(verdict))
         self._send(frontend.QUERY, whole, reply)
         return True
 

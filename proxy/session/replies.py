@@ -13,7 +13,7 @@ from proxy.session.events import Run
 from proxy.session.names import Change
 from proxy.session.statements import Portal, Statement, Variant
 from proxy.session.transaction import Left
-from proxy.verdict import Verdict
+from proxy.verdict import DeferredCheck, Verdict
 from proxy.wire import frontend
 
 
@@ -30,6 +30,10 @@ class Reply:
 
     ``told``: it makes the upstream tell of a refused text what is wrong with it, in its own words; so many characters
     stand before the client's text.
+
+    ``ending``: the checks that stand behind a simple query's own statements, or that are sent behind an Execute; what
+    the client is to hear when they have passed is ``held``, with the ``rows`` that were written. ``releases``: what is
+    held, once this has been answered.
 
     A simple query may be sent in parts: this is one of those up to statement ``until``, ``before`` is how many
     characters stand before it, and ``more`` says that another follows if it does not fail.
@@ -60,6 +64,10 @@ class Reply:
     sent: float = 0.0
     begun: int = -1
     told: int | None = None
+    ending: tuple[DeferredCheck, ...] = ()
+    held: bytes = b""
+    rows: int | None = None
+    releases: Reply | None = None
     copies: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.errors import ProtocolViolation, Refusal
-from proxy.session import checks, hidden, subjects
+from proxy.session import checks, endings, hidden, subjects
 from proxy.session.binding import Binding
 from proxy.session.circumstances import refused
 from proxy.session.commits import ROLLBACK, Commits, Step, rolled_back
@@ -292,6 +292,9 @@ class Requests:
         if reply.verdict is not None and copies(reply.verdict):
             self._loads.begin(reply.verdict, reply.run, simple=False)
         self._send(frontend.EXECUTE, message, reply)
+        if reply.ending:
+            for whole, hidden_reply in endings.sent_behind(reply, self._dialogue.private + b"ending "):
+                self._send(hidden_reply.kind, whole, hidden_reply)
         return True
 
     # --- what needs no decision ---------------------------------------------------------------------------------------

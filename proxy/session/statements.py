@@ -71,7 +71,7 @@ class Portal:
 
     ``subjects``: (kind, key) of those whom its parameters name. ``rows``: handed out so far by Execute.
     ``applied``: its effects have been. ``declared``: in SQL; ``hold``: beyond its transaction, which is over if it is
-    ``held``. ``lapsed``: the decision on it is not known any more.
+    ``held``. ``lapsed``: the decision on it is not known any more. ``checked``: the checks behind it were sent.
     """
 
     statement: Statement
@@ -87,3 +87,4 @@ class Portal:
     hold: bool = False
     held: bool = False
     lapsed: bool = False
+    checked: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -13,6 +15,8 @@ from tests.writes.conftest import Connect
 REGISTER = "INSERT INTO subscribers (id, full_name, phone) VALUES (10, 'Bo Li', '139')"
 CONSENT = "INSERT INTO consents (subscriber_id, purpose) VALUES (10, 'billing')"
 CALL = "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 10, '137')"
+BOTH = f"WITH s AS ({REGISTER} RETURNING id) INSERT INTO consents (subscriber_id, purpose) SELECT id, 'billing' FROM s"
+PREPARE = "PREPARE register (int) AS INSERT INTO subscribers (id, full_name, phone) VALUES ($1, 'Bo Li', '139')"
 SENSITIVE = "UPDATE subscribers SET id_number = 'x' WHERE id = 10"
 
 
@@ -73,6 +77,25 @@ CASES = {
         4,
         0,
     ),
+    "in one statement": Case((BOTH,), None, 1),
+    "in one statement, to something else": Case((BOTH.replace("'billing'", "'names'"),), 0, 0),
+    "in one statement, within a block": Case(("BEGIN", BOTH, "COMMIT"), None, 1),
+    "in one statement, within a block, to something else": Case(
+        ("BEGIN", BOTH.replace("'billing'", "'names'"), "COMMIT"), 2, 0
+    ),
+    "in one statement of several": Case((f"SELECT 1; {BOTH}; SELECT 2",), None, 1),
+    "in one statement of several, to something else": Case(
+        (f"SELECT 1; {BOTH}; SELECT 2;".replace("'billing'", "'names'"),), 0, 0
+    ),
+    "in one statement, with a comment behind": Case((f"{BOTH} -- and that was it",), None, 1),
+    "prepared by SQL": Case(("BEGIN", PREPARE, "EXECUTE register (10)", CONSENT, "COMMIT"), None, 1),
+    "prepared by SQL, not consenting": Case(("BEGIN", PREPARE, "EXECUTE register (10)", "COMMIT"), 3, 0),
+    "prepared by SQL, outside of a block": Case((PREPARE, "EXECUTE register (10)"), 1, 0),
+    "prepared by SQL, of several": Case((PREPARE, f"SELECT 1; EXECUTE register (10); {CONSENT}"), None, 1),
+    "prepared by SQL, in one statement": Case((f"PREPARE register AS {BOTH}", "EXECUTE register"), None, 1),
+    "prepared by SQL, in one statement, to something else": Case(
+        (f"PREPARE register AS {BOTH}".replace("'billing'", "'names'"), "EXECUTE register"), 1, 0
+    ),
     "in one message": Case((f"BEGIN; {REGISTER}; {CONSENT}; COMMIT",), None, 1),
     "in one message, not consenting": Case((f"BEGIN; {REGISTER}; COMMIT",), 0, 0),
 }
@@ -91,3 +114,55 @@ def test_registration(connect: Connect, direct: Database, name: str) -> None:
         assert "consent" in (raised.value.diag.message_detail or "") or "account" in str(raised.value)
     connection.rollback()
     assert direct.execute("SELECT count(*) FROM subscribers WHERE id > 8") == [(case.left,)]
+
+
+WITH_BOTH = (
+    "WITH s AS (INSERT INTO subscribers (id, full_name) VALUES (%s, 'Bo Li') RETURNING id)"
+    " INSERT INTO consents (subscriber_id, purpose) SELECT id, %s FROM s"
+)
+
+
+@pytest.mark.parametrize("returning", ["", " RETURNING subscriber_id"])
+def test_one_statement_of_the_extended_protocol(connect: Connect, direct: Database, returning: str) -> None:
+    connection = connect("signup")
+    done = connection.execute((WITH_BOTH + returning).encode(), (10, "billing"))
+    assert done.statusmessage == "INSERT 0 1"
+    assert not returning or done.fetchall() == [(10,)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"consentry: writing public\."):
+        connection.execute((WITH_BOTH + returning).encode(), (11, "names"))
+    assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+    assert direct.execute("SELECT id FROM subscribers WHERE id > 8") == [(10,)]
+    assert connection.execute("SELECT full_name FROM subscribers WHERE id = 10").fetchall() == [("Bo Li",)]
+
+
+def test_one_statement_amid_a_pipeline(connect: Connect, direct: Database) -> None:
+    connection = connect("signup")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="consentry: writing"), connection.pipeline():
+        before = connection.execute("UPDATE plans SET price = 11 WHERE code = 'basic'")
+        first = connection.execute(WITH_BOTH.encode(), (10, "billing"))
+        second = connection.execute(WITH_BOTH.encode(), (11, "names"))
+        connection.execute("UPDATE plans SET price = 12")
+    assert (before.statusmessage, first.statusmessage) == ("UPDATE 1", "INSERT 0 1")
+    assert second.statusmessage is None
+    assert direct.execute("SELECT id FROM subscribers WHERE id > 8") == []
+    assert direct.execute("SELECT price FROM plans WHERE code = 'basic'") == [(10,)]
+
+
+@pytest.mark.parametrize("to", ["billing", "names"])
+def test_the_first_row_of_one_statement(direct: Database, address: tuple[str, int], to: str) -> None:
+    """asyncpg asks for one row only: all are written and checked by then, and it is done only afterwards."""
+
+    async def conversation() -> None:
+        connection = await asyncpg.connect(direct.through(*address, "signup"))
+        text = WITH_BOTH.replace("VALUES (%s, 'Bo Li')", "SELECT n, 'Bo Li' FROM generate_series(10, 14) n")
+        text = text.replace("%s", "$1") + " RETURNING subscriber_id"
+        if to == "billing":
+            assert await connection.fetchrow(text, to) == (10,)
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="consentry: writing"):
+                await connection.fetchrow(text, to)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+    asyncio.run(conversation())
+    assert direct.execute("SELECT count(*) FROM subscribers WHERE id > 8") == [(5 if to == "billing" else 0,)]
