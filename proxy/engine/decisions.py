@@ -141,6 +141,7 @@ class ConsentEngine:
         self._grounds: OrderedDict[tuple[int, int], tuple[Policy, Catalog, Protected, Trust]] = OrderedDict()
         self._newest: dict[str, Catalog] = {}
         self._baselines: dict[tuple[int, str], tuple[Policy, Baseline]] = {}
+        self._trusted: dict[str, tuple[Policy, Baseline, Trust]] = {}
 
     def check_startup(self, parameters: Mapping[str, str], policy: Policy) -> Refusal | dict[str, str]:
         """See :meth:`proxy.verdict.Engine.check_startup`."""
@@ -282,12 +283,15 @@ class ConsentEngine:
         key = (id(context.policy), id(context.catalog))
         found = self._grounds.get(key)
         if found is None:
+            baseline = self._baseline(context)
+            trust = Trust(context.policy, context.catalog, baseline, self._trusted_before(context))
+            self._trusted[context.database] = (context.policy, baseline, trust)
             # The objects are kept beside, so that their ids stay theirs.
             found = self._grounds[key] = (
                 context.policy,
                 context.catalog,
                 protect(context.policy, context.catalog),
-                Trust(context.policy, context.catalog, self._baseline(context)),
+                trust,
             )
             while len(self._grounds) > _GROUNDS:
                 self._grounds.popitem(last=False)
@@ -295,6 +299,11 @@ class ConsentEngine:
             for ground in alone[:-_GROUNDS_ALONE]:
                 del self._grounds[ground]
         return found[2], found[3]
+
+    def _trusted_before(self, context: Context) -> Trust | None:
+        """What the same policy trusts of the catalog of this database that was last looked at, if it did."""
+        policy, baseline, trust = self._trusted.get(context.database, (None, None, None))
+        return trust if policy is context.policy and baseline is self._baseline(context) else None
 
 
 def _unread(query: bytes, refusal: Refusal, *, told: bool = False) -> Verdict:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from proxy.catalog.model import Catalog, Function, Operator, Relation, Type
 from proxy.policy.model import Policy
@@ -118,15 +119,23 @@ class Trust:
         full = f"{view.schema}.{view.name}"
         return full in self._views and self._baseline.views.get(view.oid) == f"{full}: {view.definition}"
 
-    def __init__(self, policy: Policy, catalog: Catalog, baseline: Baseline | None = None) -> None:
+    def __init__(
+        self, policy: Policy, catalog: Catalog, baseline: Baseline | None = None, before: Trust | None = None
+    ) -> None:
+        """``before``: what the same policy trusts of another catalog with the same baseline."""
         self._catalog = catalog
         self._baseline = baseline or Baseline.of(catalog)
         self._patterns = frozenset(policy.trusted_functions)
         self._views = frozenset(policy.trusted_views)
-        builtin = [one for one in catalog.functions.values() if one.builtin and one.internal]
-        reaching = {one.internal for one in builtin if not _computes(one.name)}
-        self._internal = {one.internal for one in builtin} - reaching
-        self._operators = self._untrusted(catalog.operators_named)
+        # Catalogs share what did not change from one to the next.
+        if before is not None and before._catalog.functions is not catalog.functions:
+            before = None
+        self._internal: frozenset[str] = _computing(catalog) if before is None else before._internal
+        if before is not None and before._catalog.operators_named is not catalog.operators_named:
+            before = None
+        self._operators: Mapping[str, frozenset[str]] = (
+            self._untrusted(catalog.operators_named) if before is None else before._operators
+        )
         self._types = self._untrusted(catalog.types_named)
         own = [one for named in catalog.types_named.values() for one in named]
         self._type_names = {
@@ -255,6 +264,14 @@ def _visible(names: Iterable[QualifiedName], path: tuple[str, ...], index: Mappi
     return sorted(refused)
 
 
+def _computing(catalog: Catalog) -> frozenset[str]:
+    """The C functions of the server itself that compute under every name that initdb gave them."""
+    builtin = [one for one in catalog.functions.values() if one.builtin and one.internal]
+    reaching = {one.internal for one in builtin if not _computes(one.name)}
+    return frozenset({one.internal for one in builtin} - reaching)
+
+
+@lru_cache(maxsize=8192)
 def _computes(name: str) -> bool:
     """A built-in function of this name only computes."""
     return name in _HARMLESS or not _REACHING.fullmatch(name)
