@@ -19,6 +19,8 @@ from proxy.catalog.uses import Uses
 _AUTOMATIC = ("i", "a")  # pg_cast.castcontext: implicit, assignment
 
 _Named = TypeVar("_Named", Function, Operator, Type)
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class _ByName(Generic[_Named]):
@@ -49,10 +51,10 @@ class _ByName(Generic[_Named]):
                 touched[before.name].pop(oid, None)
             if thing is not None and thing.schema:
                 touched[thing.name][oid] = thing
-        kept = {oid: thing for oid, thing in self.all.items() if oid not in real}
-        self.all = kept | {oid: thing for oid, thing in real.items() if thing is not None}
-        named = self.named | {name: tuple(same[oid] for oid in sorted(same)) for name, same in touched.items()}
-        self.named = {name: same for name, same in named.items() if same}
+        self.all = _replaced(self.all, real)
+        self.named = _replaced(
+            self.named, {name: tuple(same[oid] for oid in sorted(same)) or None for name, same in touched.items()}
+        )
 
 
 class Assembly:
@@ -212,6 +214,17 @@ class Assembly:
             relation=row.relation,
             extension=self._extensions.get(Object(Class.TYPE, oid)),
         )
+
+
+def _replaced(before: dict[_Key, _Value], changes: Mapping[_Key, _Value | None]) -> dict[_Key, _Value]:
+    """A copy with these changes; None takes away."""
+    after = dict(before)
+    for key, value in changes.items():
+        if value is None:
+            after.pop(key, None)
+        else:
+            after[key] = value
+    return after
 
 
 def _of(catalog: Class, objects: Iterable[Object]) -> set[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,14 +11,14 @@ import asyncpg
 
 from proxy.catalog import queries
 from proxy.catalog.announcement import CHANNEL
-from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
-from proxy.catalog.queries import SOURCES, Source
+from proxy.catalog.queries import SOURCES
 from proxy.catalog.reach import Object
-from proxy.catalog.rows import Changes, Group, Row, State, SystemRows
+from proxy.catalog.rows import Changes, Group, Row, State, SystemRows, Versions
 
 # A catalog locked by DDL under way must not hold up the reader, nor the reader the DDL (both in milliseconds).
 _SETTINGS = {
     "application_name": "consentry catalog",
+    "plan_cache_mode": "force_generic_plan",
     "search_path": "",
     "lock_timeout": "2000",
     "statement_timeout": "10000",
@@ -73,15 +74,13 @@ class Introspection:
     async def everything(self) -> Changes:
         """All rows, as of one moment."""
         async with self._snapshot():
-            horizon = await self._connection.fetchval(queries.HORIZON)
-            changes = Changes(horizon, await self._states(horizon), afresh=True)
+            changes = await self._look("", afresh=True)
             nothing = SystemRows()
             for source in SOURCES.values():
                 groups = _grouped(await self._connection.fetch(source.users))
                 changes.rows[source.name] = {key: groups[key] for key in nothing.owners(source, changes, groups)}
                 if source.split:
                     changes.rows[source.name] |= _grouped(await self._connection.fetch(source.builtin))
-                changes.recent[source.name] = await self._recent(source, horizon)
             await self._read_rest(nothing, changes)
         return changes
 
@@ -90,72 +89,73 @@ class Introspection:
         the word that everything has to be read afresh.
         """
         async with self._snapshot():
-            changes = Changes(known.horizon, await self._states(known.horizon))
-            if changes.states == known.states and not known.unread:
+            changes = await self._look(known.horizon)
+            if known.confirmed(changes) and not known.unread:
                 return None
-            changes.afresh = not await self._read_users(known, changes)
+            changes.afresh = known.overthrown(changes)
+            if not changes.afresh:
+                await self._read_users(known, changes)
         return changes
 
     def _snapshot(self) -> Any:
         return self._connection.transaction(isolation="repeatable_read", readonly=True)
 
-    async def _states(self, horizon: str) -> dict[str, State]:
-        rows = await self._connection.fetch(queries.STATES, horizon)
-        return {row["source"]: (row["rows"], row["recent"]) for row in rows}
+    async def _look(self, horizon: str, *, afresh: bool = False) -> Changes:
+        """What is there now, and what of it was made since ``horizon``."""
+        changes = Changes("", {}, afresh=afresh)
+        for row in await self._connection.fetch(queries.STATES, horizon):
+            if not row["source"]:
+                changes.horizon = str(row["rows"])
+                continue
+            changes.states[row["source"]] = State(row["rows"], row["builtin"])
+            made = [tuple(map(int, one.split())) for one in row["made"].split(",")] if row["made"] else []
+            changes.recent[row["source"]] = _versions((key, version) for key, version, _ in made)
+            changes.young[row["source"]] = _versions((key, version) for key, version, young in made if young)
+        return changes
 
-    async def _recent(self, source: Source, horizon: str) -> dict[int, State]:
-        keys, counts, hashes = await self._connection.fetchrow(source.recent, horizon)
-        return dict(zip(keys or (), zip(counts or (), hashes or (), strict=True), strict=True))
-
-    async def _read_users(self, known: SystemRows, changes: Changes) -> bool:
-        """Reads what users changed. False, before all is read, if they changed what initdb made."""
-        for source in SOURCES.values():
-            if changes.states[source.name] != known.states[source.name]:
-                changes.recent[source.name] = await self._recent(source, known.horizon)
-                keys = known.differing(source, changes)
-                if source.split and any(key < FIRST_NORMAL_OBJECT_ID for key in keys):
-                    return False
-                await self._read_changed(source, known, changes, keys)
-                if not await self._read_gone(source, known, changes):
-                    return False
+    async def _read_users(self, known: SystemRows, changes: Changes) -> None:
+        """Reads what users changed."""
+        await self._read_changed(known, changes, {name: known.differing(name, changes) for name in SOURCES})
+        # Relations first: with one of them goes what belongs to it.
+        for source in sorted(SOURCES.values(), key=lambda source: source.name != "relations"):
+            known.take_away(source, changes)
+            if not (source.lasting or known.balanced(source, changes)):
+                keys, counts = await self._connection.fetchrow(source.counts)
+                missed = known.miscounted(source, changes, dict(zip(keys or (), counts or (), strict=True)))
+                await self._read_changed(known, changes, {source.name: missed})
         await self._read_rest(known, changes)
-        return True
 
-    async def _read_gone(self, source: Source, known: SystemRows, changes: Changes) -> bool:
-        """Finds what is gone and was not recent. False if initdb made it."""
-        if source.lasting:
-            return bool(await self._connection.fetchval(queries.BUILTIN_COLUMNS) == known.builtin(source))
-        if known.balanced(source, changes):
-            return True
-        builtin, keys, counts = await self._connection.fetchrow(source.counts)
-        if builtin != known.builtin(source):
-            return False
-        missed = known.miscounted(source, changes, dict(zip(keys or (), counts or (), strict=True)))
-        await self._read_changed(source, known, changes, missed)
-        return True
-
-    async def _read_changed(self, source: Source, known: SystemRows, changes: Changes, keys: set[int]) -> None:
-        wanted = known.owners(source, changes, keys)
-        groups = _grouped(await self._connection.fetch(source.changed, wanted)) if wanted else {}
-        new = {key: group for key, group in groups.items() if known.really_changed(source, key, group)}
-        new |= {key: () for key in keys - groups.keys() if known.group(source.name, key)}
-        if new:
-            changes.rows[source.name] = changes.rows.get(source.name, {}) | new
+    async def _read_changed(self, known: SystemRows, changes: Changes, wanted: Mapping[str, set[int]]) -> None:
+        """Reads the rows of the keys that are ``wanted`` of each source, all by one query."""
+        sources = [SOURCES[name] for name, keys in wanted.items() if keys]
+        if not sources:
+            return
+        found = await self._connection.fetch(queries.changed(sources), *(sorted(wanted[one.name]) for one in sources))
+        groups = {row["source"]: _grouped(json.loads(row["rows"] or "[]")) for row in found}
+        for source in sources:  # relations before what belongs to them
+            keys, read = wanted[source.name], groups[source.name]
+            read = {key: read[key] for key in known.owners(source, changes, keys & read.keys())}
+            new = {key: group for key, group in read.items() if known.really_changed(source, key, group)}
+            new |= {key: () for key in keys - read.keys() if known.group(source.name, key)}
+            if new:
+                changes.rows[source.name] = changes.rows.get(source.name, {}) | new
 
     async def _read_rest(self, known: SystemRows, changes: Changes) -> None:
         """What follows from the rows."""
         while missing := known.missing_types(changes):
-            groups = _grouped(await self._connection.fetch(queries.TYPES_IN_USE, missing))
+            (row,) = await self._connection.fetch(queries.TYPES_IN_USE, missing)
+            groups = _grouped(json.loads(row["rows"] or "[]"))
             changes.rows["types"] = changes.rows.get("types", {}) | groups
             if not groups:
                 break
         if code := changes.code():
             wanted = [user.catalog for user in code], [user.oid for user in code]
-            for row in await self._connection.fetch(queries.DEPENDENCIES, *wanted):
+            for row in await self._connection.fetch(queries.CODE, *wanted):
                 user = Object(row["user_class"], row["user"])
-                changes.edges.setdefault(user, []).append(Object(row["class"], row["oid"]))
-            for row in await self._connection.fetch(queries.TREES, *wanted):
-                changes.trees[Object(row["class"], row["oid"])] = row
+                if row["class"] is None:
+                    changes.trees[user] = row
+                else:
+                    changes.edges.setdefault(user, []).append(Object(row["class"], row["oid"]))
         if views := known.outdated_definitions(changes):
             await self._connection.execute(_IMPATIENT)
             definitions = await self._definitions(views)
@@ -186,8 +186,17 @@ class Introspection:
         self._connection.terminate()
 
 
-def _grouped(rows: list[Row]) -> dict[int, Group]:
+def _grouped(rows: Sequence[Row]) -> dict[int, Group]:
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["key"], []).append(row)
     return dict(groups)
+
+
+def _versions(made: Iterable[tuple[int, int]]) -> dict[int, Versions]:
+    """By key: how many row versions it has, and a number that tells whether they are the same ones."""
+    found: dict[int, Versions] = {}
+    for key, version in made:
+        count, versions = found.get(key, (0, 0))
+        found[key] = (count + 1, versions ^ version)
+    return found

@@ -8,6 +8,7 @@ way that leaves nothing behind: inside a savepoint that is rolled back, or in a 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -48,7 +49,7 @@ _PREPARE = "SELECT {}, pg_catalog.current_setting('transaction_isolation')".form
 
 
 _TEMPORARY = "SELECT pg_catalog.pg_my_temp_schema()"
-_SCHEMAS = queries.SOURCES["schemas"].changed
+_SCHEMAS = queries.changed([queries.SOURCES["schemas"]])
 
 
 class OwnCatalog:
@@ -121,7 +122,8 @@ class _OwnIntrospection(Introspection):
         temporary = await self._connection.fetchval(_TEMPORARY)
         if found is not None and temporary:
             # The schema may be an old one, which another session used before under its number.
-            found.rows.setdefault("schemas", {})[temporary] = await self._connection.fetch(_SCHEMAS, [temporary])
+            (schema,) = await self._connection.fetch(_SCHEMAS, [temporary])
+            found.rows.setdefault("schemas", {})[temporary] = json.loads(schema["rows"])
         return found
 
     def _snapshot(self) -> Any:

@@ -11,6 +11,7 @@ own stand in a schema that is called ``pg_temp`` here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from proxy.catalog.reach import Class
@@ -22,15 +23,18 @@ _NAME = f"CASE WHEN oid = {_OWN} THEN 'pg_temp' ELSE nspname END"
 
 # A visible row version is known by its place and the transaction that made it, so the set of them changes with every
 # CREATE, ALTER and DROP. VACUUM, ANALYZE and nextval() change rows in place or none. What was made before the horizon,
-# the oldest transaction that was running when these rows were first read, can only disappear: it is enough to count it.
+# the oldest transaction that was running at the last reading, can only disappear: it is enough to count it.
 _HASH = "pg_catalog.hashtidextended(ctid, xmin::pg_catalog.text::pg_catalog.int8)"
-_RECENT = "pg_catalog.age(xmin) <= (SELECT pg_catalog.age($1::pg_catalog.text::pg_catalog.xid))"
+_RECENT = "pg_catalog.age(xmin) <= (SELECT before FROM horizons)"
+_KEYS = "$keys"
+_NUMBER = "::pg_catalog.oid::pg_catalog.int8"
+_YOUNG = "(pg_catalog.age(xmin) <= (SELECT now FROM horizons))::pg_catalog.int4"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """One system catalog. ``key`` is the OID of the object that a row belongs to; ``rows`` what is read of a row, of
-    rows that are as ``where`` says.
+    rows that are as ``where`` says. ``::oid`` and ``::oids`` there are numbers, which JSON would put in quotes.
 
     ``of_relations``: the key is a relation's. ``code``: rows are (or their objects have) stored expressions, whose
     version is the row's; they stand under this class in pg_depend, with the OID that the row has in the column ``oid``.
@@ -49,13 +53,12 @@ class Source:
     lasting: bool = False
     """Rows disappear only together with the relation that they belong to; others are looked at than are read."""
     state: str = field(init=False)
-    """The two numbers that tell any change since the horizon ``$1``; beside the name of the source."""
-    recent: str = field(init=False)
-    """The keys with rows made since the horizon ``$1``, and the same two numbers of each, as three arrays."""
+    """The name of the source; how many rows there are; how many of them initdb made; and of each row made since the
+    last horizon its key, what tells it from others, and whether (1) or not (0) it was made since the present one."""
     counts: str = field(init=False)
-    """How many rows initdb made; the other keys, and how many rows each has, as two arrays."""
+    """The keys of users, and how many rows each has, as two arrays."""
     changed: str = field(init=False)
-    """The rows of the keys ``$1``."""
+    """The name of the source, and the rows of the keys ``$keys`` as one JSON array. See :func:`changed`."""
     builtin: str = field(init=False)
     """The rows that initdb made."""
     users: str = field(init=False)
@@ -68,19 +71,20 @@ class Source:
         if self.of_relations:
             recent += f" AND {key} NOT IN (SELECT oid FROM temporary)"
             temporary = f"(SELECT pg_catalog.count(*) FROM {table} JOIN temporary t ON t.oid = {key} WHERE {watched})"
-        arrays = "pg_catalog.array_agg(key), pg_catalog.array_agg(rows)"
+        made = f"pg_catalog.concat_ws(' ', {key}{_NUMBER}, {_HASH}, {_YOUNG})"
         order = f" ORDER BY {self.order}" if self.order else ""
-        select = f"SELECT {key} AS key, {self.rows} FROM {table} WHERE {self.where}"
+        rows = self.rows.replace("::oids", "::pg_catalog.oid[]::pg_catalog.int8[]").replace("::oid ", f"{_NUMBER} ")
+        select = f"SELECT {key}{_NUMBER} AS key, {rows} FROM {table} WHERE {self.where}"
+        wanted = f"{select} AND {key} = ANY({_KEYS}::pg_catalog.oid[]){order}"
         texts = {
-            "state": f"SELECT '{self.name}' AS source, pg_catalog.count(*) - {temporary} AS rows, "
-            f"pg_catalog.bit_xor({_HASH}) FILTER (WHERE {recent}) AS recent FROM {table} WHERE {watched}",
-            "recent": f"SELECT {arrays}, pg_catalog.array_agg(recent) FROM (SELECT {key} AS key, "
-            f"pg_catalog.count(*) AS rows, pg_catalog.bit_xor({_HASH}) AS recent "
-            f"FROM {table} WHERE {watched} AND {_RECENT} GROUP BY {key}) AS versions",
-            "counts": f"SELECT (SELECT pg_catalog.count(*) FROM {table} WHERE {self.where} AND {ours}), {arrays} "
-            f"FROM (SELECT {key} AS key, pg_catalog.count(*) AS rows FROM {table} WHERE {self.where} AND {theirs} "
-            f"GROUP BY {key}) AS counts",
-            "changed": f"{select} AND {key} = ANY($1::pg_catalog.oid[]){order}",
+            "state": f"SELECT '{self.name}', pg_catalog.count(*) - {temporary}, "
+            f"pg_catalog.count(*) FILTER (WHERE {ours}), "
+            f"pg_catalog.string_agg({made}, ',') FILTER (WHERE {recent}) FROM {table} WHERE {watched}",
+            "counts": "SELECT pg_catalog.array_agg(key), pg_catalog.array_agg(rows) "
+            f"FROM (SELECT {key}{_NUMBER} AS key, pg_catalog.count(*) AS rows "
+            f"FROM {table} WHERE {self.where} AND {theirs} GROUP BY {key}) AS counts",
+            "changed": f"SELECT '{self.name}' AS source, pg_catalog.json_agg(r)::pg_catalog.text AS rows "
+            f"FROM ({wanted}) AS r",
             "builtin": f"{select} AND {ours}{order}",
             "users": f"{select} AND {theirs}{order}",
         }
@@ -92,92 +96,98 @@ _SOURCES = (
     Source("schemas", "pg_namespace", "oid",
            f"{_NAME} AS name, pg_catalog.quote_ident({_NAME}) AS sql, NOT {_NOT_TEMPORARY} AS temporary", split=False),
     Source("relations", "pg_class", "oid",
-           "relname AS name, relnamespace AS schema, relkind::text AS kind, relrowsecurity AS row_security, "
-           "reltoastrelid AS toast", f"(relpersistence <> 't' OR relnamespace = {_OWN})"),
+           "relname AS name, relnamespace::oid AS schema, relkind::text AS kind, relrowsecurity AS row_security, "
+           "reltoastrelid::oid AS toast", f"(relpersistence <> 't' OR relnamespace = {_OWN})"),
     Source("columns", "pg_attribute", "attrelid",
-           "attname AS name, attnum AS number, atttypid AS type, atttypmod AS typmod, attnotnull AS not_null, "
-           "attgenerated::text AS generated, attcollation AS collation",
+           "attname AS name, attnum AS number, atttypid::oid AS type, atttypmod AS typmod, attnotnull AS not_null, "
+           "attgenerated::text AS generated, attcollation::oid AS collation",
            "attnum > 0 AND NOT attisdropped", "attrelid, attnum", of_relations=True, lasting=True),
     Source("types", "pg_type", "oid",
-           "oid, typname AS name, pg_catalog.quote_ident(typname) AS sql, typnamespace AS schema, "
-           "typtype::text AS kind, typcategory::text AS category, typbasetype AS base, typtypmod AS typmod, "
-           "typnotnull AS not_null, typrelid AS relation, typelem AS element, "
+           "oid::oid AS oid, typname AS name, pg_catalog.quote_ident(typname) AS sql, "
+           "typnamespace::oid AS schema, "
+           "typtype::text AS kind, typcategory::text AS category, typbasetype::oid AS base, typtypmod AS typmod, "
+           "typnotnull AS not_null, typrelid::oid AS relation, typelem::oid AS element, "
            "typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc AND typelem <> 0 "
            "AND typstorage <> 'p' AS is_array, "
-           "ARRAY[typoutput, typsend]::pg_catalog.oid[] AS outputs, "
-           "ARRAY[typinput, typreceive, typmodin, typmodout, typsubscript]::pg_catalog.oid[] AS inputs",
+           "ARRAY[typoutput, typsend]::oids AS outputs, "
+           "ARRAY[typinput, typreceive, typmodin, typmodout, typsubscript]::oids AS inputs",
            f"typnamespace IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE {_NOT_TEMPORARY})", code=Class.TYPE),
     Source("enums", "pg_enum", "enumtypid", "enumlabel::pg_catalog.text AS label", order="enumtypid, enumsortorder"),
     Source("ranges", "pg_range", "rngtypid",
-           "rngmultitypid AS multirange, rngsubtype AS subtype, "
-           "ARRAY[rngcanonical, rngsubdiff]::pg_catalog.oid[] AS functions"),
+           "rngmultitypid::oid AS multirange, rngsubtype::oid AS subtype, "
+           "ARRAY[rngcanonical, rngsubdiff]::oids AS functions"),
     Source("collations", "pg_collation", "oid",
-           "collnamespace AS schema, pg_catalog.quote_ident(collname) AS sql"),
+           "collnamespace::oid AS schema, pg_catalog.quote_ident(collname) AS sql"),
     Source("functions", "pg_proc", "oid",
-           "proname AS name, pronamespace AS schema, prokind::text AS kind, pronargs - pronargdefaults AS min_args, "
-           "CASE WHEN provariadic = 0 THEN pronargs END AS max_args, proargtypes::pg_catalog.oid[] AS input_types, "
+           "proname AS name, pronamespace::oid AS schema, prokind::text AS kind, "
+           "pronargs - pronargdefaults AS min_args, "
+           "CASE WHEN provariadic = 0 THEN pronargs END AS max_args, proargtypes::oids AS input_types, "
            "xmin::pg_catalog.text::pg_catalog.int8 AS version, "
            "CASE WHEN prolang = 12 THEN prosrc ELSE '' END AS internal, prolang IN (12, 13) AS compiled"),
     Source("aggregates", "pg_aggregate", "aggfnoid::pg_catalog.oid",
            "ARRAY[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, "
-           "aggmfinalfn]::pg_catalog.oid[] AS functions", f"aggfnoid::pg_catalog.oid >= {_FIRST}"),
+           "aggmfinalfn]::oids AS functions", f"aggfnoid::pg_catalog.oid >= {_FIRST}"),
     Source("operators", "pg_operator", "oid",
-           "oprname AS name, oprnamespace AS schema, ARRAY[oprcode, oprrest, oprjoin]::pg_catalog.oid[] AS functions, "
-           "ARRAY[oprcom, oprnegate] AS partners"),
+           "oprname AS name, oprnamespace::oid AS schema, ARRAY[oprcode, oprrest, oprjoin]::oids AS functions, "
+           "ARRAY[oprcom, oprnegate]::oids AS partners"),
     Source("casts", "pg_cast", "oid",
-           "castsource AS source, casttarget AS target, castfunc AS function, castcontext::text AS context",
+           "castsource::oid AS source, casttarget::oid AS target, "
+           "castfunc::oid AS function, castcontext::text AS context",
            f"oid >= {_FIRST} AND castfunc <> 0"),
-    Source("operator_classes", "pg_opclass", "oid", "opcintype AS type, opcfamily AS family"),
-    Source("support_functions", "pg_amproc", "oid", "amprocfamily AS family, amproc::pg_catalog.oid AS function",
+    Source("operator_classes", "pg_opclass", "oid", "opcintype::oid AS type, opcfamily::oid AS family"),
+    Source("support_functions", "pg_amproc", "oid", "amprocfamily::oid AS family, amproc::oid AS function",
            f"amproc::pg_catalog.oid >= {_FIRST}"),
-    Source("family_operators", "pg_amop", "oid", "amopfamily AS family, amopopr AS operator", f"amopopr >= {_FIRST}"),
-    Source("rules", "pg_rewrite", "ev_class", "oid, rulename AS name, ev_type::text AS event",
+    Source("family_operators", "pg_amop", "oid", "amopfamily::oid AS family, amopopr::oid AS operator",
+           f"amopopr >= {_FIRST}"),
+    Source("rules", "pg_rewrite", "ev_class", "oid::oid AS oid, rulename AS name, ev_type::text AS event",
            "ev_enabled <> 'D'", of_relations=True, code=Class.RULE),
-    Source("policies", "pg_policy", "polrelid", "oid, polcmd::text AS command", of_relations=True, code=Class.POLICY),
+    Source("policies", "pg_policy", "polrelid", "oid::oid AS oid, polcmd::text AS command", of_relations=True,
+           code=Class.POLICY),
     # What the server itself attached to a foreign or deferrable key is internal, and trusted.
-    Source("triggers", "pg_trigger", "tgrelid", "oid, tgfoid AS function, tgtype AS events",
+    Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),
-    Source("defaults", "pg_attrdef", "adrelid", "oid, adnum AS number", of_relations=True, code=Class.DEFAULT),
+    Source("defaults", "pg_attrdef", "adrelid", "oid::oid AS oid, adnum AS number", of_relations=True,
+           code=Class.DEFAULT),
     Source("constraints", "pg_constraint", "conrelid",
-           "oid, contype::text AS kind, confrelid AS referenced, confupdtype::text AS on_update, "
+           "oid::oid AS oid, contype::text AS kind, confrelid::oid AS referenced, confupdtype::text AS on_update, "
            "confdeltype::text AS on_delete, conkey AS columns, confkey AS referenced_columns, "
-           "COALESCE(conpfeqop, '{}') || COALESCE(conppeqop, '{}') "
-           "|| COALESCE(conffeqop, '{}') || COALESCE(conexclop, '{}') AS operators",
+           "(COALESCE(conpfeqop, '{}') || COALESCE(conppeqop, '{}') "
+           "|| COALESCE(conffeqop, '{}') || COALESCE(conexclop, '{}'))::oids AS operators",
            "contype IN ('c', 'f', 'x') AND conrelid <> 0", of_relations=True, code=Class.CONSTRAINT),
-    Source("domain_checks", "pg_constraint", "contypid", "oid", "contype = 'c' AND contypid <> 0",
+    Source("domain_checks", "pg_constraint", "contypid", "oid::oid AS oid", "contype = 'c' AND contypid <> 0",
            code=Class.CONSTRAINT),
-    Source("inheritance", "pg_inherits", "inhrelid", "inhparent AS parent", order="inhrelid, inhseqno",
+    Source("inheritance", "pg_inherits", "inhrelid", "inhparent::oid AS parent", order="inhrelid, inhseqno",
            of_relations=True),
     Source("indexes", "pg_index", "indrelid",
-           "indexrelid AS oid, indclass::pg_catalog.oid[] AS classes, "
+           "indexrelid::oid AS oid, indclass::oids AS classes, "
            "(indkey::pg_catalog.int2[])[0:indnkeyatts - 1] AS numbers, "
            "indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AS is_key, "
            "indisvalid AND indpred IS NULL AS is_whole",
            order="indrelid, NOT indisprimary, indexrelid", of_relations=True, code=Class.RELATION),
     Source("partitioned", "pg_partitioned_table", "partrelid",
-           "partrelid AS oid, partclass::pg_catalog.oid[] AS classes, "
+           "partrelid::oid AS oid, partclass::oids AS classes, "
            "partattrs::pg_catalog.int2[] || ARRAY(SELECT m[1]::pg_catalog.int2 "
            r"FROM pg_catalog.regexp_matches(partexprs::pg_catalog.text, ':varattno (\d+) ', 'g') AS m) AS numbers",
            of_relations=True, code=Class.RELATION),
     Source("extensions", "pg_extension", "oid", "extname AS name"),
-    Source("members", "pg_depend", "refobjid", "classid AS class, objid AS oid",
+    Source("members", "pg_depend", "refobjid", "classid::oid AS class, objid::oid AS oid",
            "deptype = 'e' AND refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass"),
 )  # fmt: skip
 
 SOURCES = {source.name: source for source in _SOURCES}
 """In an order in which what a relation owns comes after the relations."""
 
-BUILTIN_COLUMNS = (
-    f"SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute WHERE {SOURCES['columns'].where} AND attrelid < {_FIRST}"
-)
-
 STATES = (
     "WITH temporary AS MATERIALIZED "
-    f"(SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't' AND relnamespace <> {_OWN}) "
-    + " UNION ALL ".join(source.state for source in _SOURCES)
+    f"(SELECT oid FROM pg_catalog.pg_class WHERE relpersistence = 't' AND relnamespace <> {_OWN}), "
+    "horizon AS MATERIALIZED "
+    "(SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS xid), "
+    "horizons AS MATERIALIZED (SELECT pg_catalog.age(COALESCE(NULLIF($1, '')::pg_catalog.xid, xid)) AS before, "
+    "pg_catalog.age(xid) AS now FROM horizon) "
+    "SELECT '' AS source, xid::pg_catalog.text::pg_catalog.int8 AS rows, 0::pg_catalog.int8 AS builtin, "
+    "NULL AS made FROM horizon" + "".join(f" UNION ALL {source.state}" for source in _SOURCES)
 )
-
-HORIZON = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.xid::pg_catalog.text"
+"""The present horizon, and what was made in each source since the one before (``$1``, '' where there was none)."""
 
 # The same text in two databases, or before and after a restart, may stand for different objects: numbers are used again
 # when a server is set up anew, restored or failed over.
@@ -192,8 +202,9 @@ WITH wanted AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[])
 """
 
 # What stored expressions, indexes, partition keys and domains use. It changes only together with their own row.
-DEPENDENCIES = f"""{_WANTED}
-SELECT DISTINCT classid AS user_class, objid AS user, refclassid AS class, refobjid AS oid
+_DEPENDENCIES = """
+SELECT DISTINCT classid AS user_class, objid AS user, refclassid AS class, refobjid AS oid,
+       NULL::pg_catalog.oid[] AS relations, NULL::pg_catalog.oid[] AS functions
 FROM wanted JOIN pg_catalog.pg_depend ON classid = class AND objid = object
 WHERE deptype IN ('n', 'a', 'i') AND (
   (classid IN ('pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_policy'::pg_catalog.regclass,
@@ -230,14 +241,16 @@ _TREES = " UNION ALL ".join(
 
 # Dependencies on what initdb pinned are recorded nowhere, so the stored expressions are asked themselves. Names in a
 # tree escape their spaces, so no identifier can look like a field of a node (outfuncs.c, outToken).
-TREES = rf"""{_WANTED}
-SELECT class, object AS oid,
+CODE = rf"""{_WANTED} {_DEPENDENCIES}
+UNION ALL
+SELECT class AS user_class, object AS user, NULL AS class, NULL AS oid,
        ARRAY(SELECT DISTINCT m[1]::pg_catalog.oid
              FROM pg_catalog.regexp_matches(tree, ':relid (\d+) ', 'g') AS m WHERE m[1] <> '0') AS relations,
        ARRAY(SELECT DISTINCT m[1]::pg_catalog.oid
              FROM pg_catalog.regexp_matches(tree, ':funcid (\d+) ', 'g') AS m) AS functions
 FROM ({_TREES}) AS trees WHERE tree IS NOT NULL AND tree <> ' '
 """
+"""What stored code uses: a row for each object that it depends on, and one without that for what its trees name."""
 
 # What a view selects, in SQL that names its relations in full (the connection's search_path is empty). A view replaced
 # at this very moment may already show its new text: the change that follows has it read again.
@@ -252,4 +265,10 @@ FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::p
 """
 
 # Types in other sessions' temporary schemas, should something that lasts use one.
-TYPES_IN_USE = SOURCES["types"].changed.replace(SOURCES["types"].where, "true")
+TYPES_IN_USE = SOURCES["types"].changed.replace(SOURCES["types"].where, "true").replace(_KEYS, "$1")
+
+
+def changed(sources: Sequence[Source]) -> str:
+    """One query for the rows of some keys of each of ``sources``, which are its parameters in that order."""
+    texts = (source.changed.replace(_KEYS, f"${number}") for number, source in enumerate(sources, start=1))
+    return " UNION ALL ".join(texts)

@@ -151,13 +151,19 @@ class Relations:
     def _replace(self, built: Mapping[int, Relation | None]) -> None:
         if not built:
             return
-        relations = {oid: relation for oid, relation in self.all.items() if oid not in built}
-        relations |= {oid: relation for oid, relation in built.items() if relation is not None}
+        relations = dict(self.all)
+        for oid, relation in built.items():
+            if relation is None:
+                relations.pop(oid, None)
+            else:
+                relations[oid] = relation
         gone = [_name(self.all[oid]) for oid in built if oid in self.all]
         came = {_name(relation): oid for oid, relation in built.items() if relation is not None}
         self.all = relations
         if len(gone) != len(came) or any(self.names.get(name) != oid for name, oid in came.items()):
-            names = {name: oid for name, oid in self.names.items() if oid not in built}
+            names = dict(self.names)
+            for name in gone:
+                names.pop(name, None)
             self.names = names | came
 
 

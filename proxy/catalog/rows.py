@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID
 from proxy.catalog.queries import SOURCES, Source
@@ -17,8 +17,16 @@ Row = Mapping[str, Any]
 Group = Sequence[Row]
 """The rows of one source that belong to one object."""
 
-State = tuple[int, int | None]
-"""How many rows, and a number that tells whether those made after the horizon are the same ones."""
+Versions = tuple[int, int]
+"""How many row versions an object has, and a number that tells whether they are the same ones."""
+
+
+class State(NamedTuple):
+    """How many rows a source has, and how many of them initdb made."""
+
+    rows: int
+    builtin: int
+
 
 _RELATION_NAMES = ("relations", "columns")
 _TYPE_NAMES = ("types", "enums")
@@ -29,14 +37,16 @@ _WITH_COLUMNS = frozenset("rpvmfcS")
 @dataclass(slots=True)
 class Changes:
     """What one reading brings. ``rows``: the new rows of each object that has others than before, empty for one that
-    is gone. ``afresh``: nothing that was known before counts.
+    is gone. ``afresh``: nothing that was known before counts. ``recent``: the objects with rows made since the horizon
+    of the reading before; ``young``: those with rows made since ``horizon``, that of this one.
     """
 
     horizon: str
     states: dict[str, State]
     afresh: bool = False
     rows: dict[str, dict[int, Group]] = field(default_factory=dict)
-    recent: dict[str, dict[int, State]] = field(default_factory=dict)
+    recent: dict[str, dict[int, Versions]] = field(default_factory=dict)
+    young: dict[str, dict[int, Versions]] = field(default_factory=dict)
     edges: dict[Object, list[Object]] = field(default_factory=dict)
     trees: dict[Object, Row] = field(default_factory=dict)
     definitions: dict[int, str] = field(default_factory=dict)
@@ -69,12 +79,12 @@ def _has_expressions(row: Row) -> bool:
 
 @dataclass(slots=True)
 class SystemRows:
-    """All rows as of one moment. ``horizon``: the oldest transaction that was running when they were first read."""
+    """All rows as of one moment. ``horizon``: the oldest transaction that was running then."""
 
     horizon: str = ""
     states: dict[str, State] = field(default_factory=dict)
-    recent: dict[str, dict[int, State]] = field(default_factory=dict)
-    """The states of the objects with rows made after the horizon."""
+    recent: dict[str, dict[int, Versions]] = field(default_factory=dict)
+    """The objects with rows made since the horizon."""
     rows: dict[str, dict[int, Group]] = field(default_factory=lambda: {name: {} for name in SOURCES})
     edges: dict[Object, list[Object]] = field(default_factory=dict)
     trees: dict[Object, Row] = field(default_factory=dict)
@@ -102,20 +112,43 @@ class SystemRows:
         group = self.rows[source].get(key)
         return group[0] if group else None
 
-    def differing(self, source: Source, changes: Changes) -> set[int]:
-        """The objects of which recent rows came or went, and those that went with a relation."""
-        before, after = self.recent.get(source.name, {}), changes.recent[source.name]
-        keys = {key for key, _ in before.items() ^ after.items()}
+    def confirmed(self, changes: Changes) -> bool:
+        """Nothing changed."""
+        return changes.states == self.states and changes.recent == self.recent
+
+    def overthrown(self, changes: Changes) -> bool:
+        """What initdb made changed."""
+        return any(
+            changes.states[source.name].builtin != self.states[source.name].builtin
+            or any(_builtin(key) for key in self.differing(source.name, changes))
+            for source in SOURCES.values()
+            if source.split
+        )
+
+    def differing(self, source: str, changes: Changes) -> set[int]:
+        """The objects of which recent rows came or went."""
+        return {key for key, _ in self.recent.get(source, {}).items() ^ changes.recent[source].items()}
+
+    def take_away(self, source: Source, changes: Changes) -> None:
+        """What goes with the relations that are gone: what belongs to them, and their row types with the arrays."""
+        gone = {key for key, group in changes.rows.get("relations", {}).items() if not group}
+        if not gone:
+            return
+        rows, lost = self.rows[source.name], set[int]()
         if source.of_relations:
-            rows = self.rows[source.name]
-            keys |= {key for key, group in changes.rows.get("relations", {}).items() if not group and key in rows}
-        return keys
+            lost.update(gone)
+        elif source.name == "types" and not self.balanced(source, changes):
+            types = {key for key, (row,) in rows.items() if row["relation"] in gone}
+            lost = types | {key for key, (row,) in rows.items() if row["element"] in types}
+        changed = changes.rows.get(source.name, {})
+        if lost := {key for key in lost if key in rows and key not in changed}:
+            changes.rows[source.name] = changed | dict.fromkeys(lost, ())
 
     def balanced(self, source: Source, changes: Changes) -> bool:
         """The changes found so far account for the number of rows that there are now, so no older row is gone."""
         known = self.rows[source.name]
         gained = sum(len(group) - len(known.get(key, ())) for key, group in changes.rows.get(source.name, {}).items())
-        return self.states[source.name][0] + gained == changes.states[source.name][0]
+        return self.states[source.name].rows + gained == changes.states[source.name].rows
 
     def miscounted(self, source: Source, changes: Changes, counts: Mapping[int, int]) -> set[int]:
         """The objects made by users that have not as many rows as is known or was found so far."""
@@ -123,13 +156,12 @@ class SystemRows:
         users = {key: len(group) for key, group in now.items() if group and not (source.split and _builtin(key))}
         return {key for key, _ in users.items() ^ counts.items()}
 
-    def builtin(self, source: Source) -> int:
-        """How many rows initdb made."""
-        return sum(len(group) for key, group in self.rows[source.name].items() if source.split and _builtin(key))
-
     def really_changed(self, source: Source, key: int, group: Group) -> bool:
         """The rows are others than before. Of stored expressions only the version can tell."""
-        return source.code is not None or self.rows[source.name].get(key) != group
+        if source.code is not None:
+            return True
+        before = self.rows[source.name].get(key, ())
+        return len(before) != len(group) or any(dict(old) != dict(new) for old, new in zip(before, group, strict=True))
 
     def outdated_definitions(self, changes: Changes) -> list[int]:
         """The views whose text may be another than before: theirs changed, or what it names."""
@@ -191,7 +223,7 @@ class SystemRows:
         self._forget_code(changes)
         self.horizon = changes.horizon
         self.states = changes.states
-        self.recent |= changes.recent
+        self.recent = changes.young
         for name, groups in changes.rows.items():
             rows = self.rows[name]
             for key, group in groups.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 
@@ -110,6 +111,22 @@ DROP SCHEMA other CASCADE
 VACUUM
 """
 
+APART = """
+CREATE SCHEMA IF NOT EXISTS SCHEMA
+CREATE TABLE SCHEMA.a (id serial PRIMARY KEY, t text)
+CREATE TABLE SCHEMA.b (id int REFERENCES SCHEMA.a)
+CREATE TYPE SCHEMA.mood AS ENUM ('sad', 'glad')
+ALTER TABLE SCHEMA.a ADD COLUMN m SCHEMA.mood
+ALTER TABLE SCHEMA.a DROP COLUMN m
+CREATE OR REPLACE VIEW SCHEMA.v AS SELECT id, t FROM SCHEMA.a
+CREATE OR REPLACE FUNCTION SCHEMA.f() RETURNS int LANGUAGE sql AS 'SELECT 1'
+CREATE INDEX ON SCHEMA.a (t)
+CREATE TEMP TABLE IF NOT EXISTS scratch (id serial PRIMARY KEY)
+DROP TABLE SCHEMA.b
+DROP TABLE SCHEMA.a CASCADE
+DROP SCHEMA SCHEMA CASCADE
+"""
+
 
 async def same_as_from_nothing(catalog: Catalog, database: Database) -> None:
     fresh = dataclasses.replace(await read(database), generation=catalog.generation)
@@ -161,6 +178,32 @@ async def test_in_any_order(database: Database, catalogs: Catalogs, seed: int) -
             followed = await catalogs.reload(database.name)
             if done % TOGETHER == 0:
                 await same_as_from_nothing(followed, database)
+
+
+async def test_transactions_that_end_in_another_order(database: Database, catalogs: Catalogs) -> None:
+    """What a transaction made shows when it commits, however many that began later were read meanwhile."""
+    pick = random.Random(7)
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(database.connect()) for _ in range(4)]
+        opened: set[int] = set()
+        for number in range(3 * TOGETHER):
+            session = pick.randrange(len(sessions))
+            if session in opened and pick.random() < 0.5:
+                sessions[session].execute(pick.choice(["COMMIT", "ROLLBACK"]).encode())
+                opened.discard(session)
+            elif session not in opened and pick.random() < 0.5:
+                sessions[session].execute(b"BEGIN")
+                opened.add(session)
+            schema = f"s{session}"
+            for change in pick.sample(lines(APART), 2):
+                with contextlib.suppress(psycopg.Error), sessions[session].transaction():
+                    sessions[session].execute(change.replace("SCHEMA", schema).encode())
+            followed = await catalogs.reload(database.name)
+            if number % TOGETHER == 0:
+                await same_as_from_nothing(followed, database)
+        for session in opened:
+            sessions[session].execute(b"COMMIT")
+        await same_as_from_nothing(await catalogs.reload(database.name), database)
 
 
 async def test_what_did_not_change_is_shared(database: Database, catalogs: Catalogs) -> None:
