@@ -1,7 +1,7 @@
 """What the engine says of a client's statement text: the contract between engine, session and audit. Data only.
 
-The engine makes a :class:`Verdict` for one (text, :class:`Context`); the session obeys it, applies the
-:data:`Effect` of each statement when the upstream says that it completed, and has it written to the audit.
+The engine makes a :class:`Verdict` for one (text, :class:`Context`); the session obeys it, applies each statement's
+:data:`Effect` when the upstream says that it completed, and has it written to the audit.
 """
 
 from __future__ import annotations
@@ -254,6 +254,9 @@ class Engine(Protocol):
         ...
 
 
+TOO_MANY_LEFT: Final = "full"
+"""Stands for the number of a check, where no more can be left to the transaction's commit."""
+
 # --- verdict ----------------------------------------------------------------------------------------------------------
 
 Kind = Literal["pass", "allow", "mask", "reject"]
@@ -369,8 +372,7 @@ class StatementVerdict:
     deferred: tuple[DeferredCheck, ...] = ()
     """What must hold when the transaction commits, if this completes. Only in a text to be run within a block."""
     ending: tuple[DeferredCheck, ...] = ()
-    """What must hold once this is done, as the next command of its transaction sees it: the client hears that it
-    completed only then. Only outside of a block, in a text that neither begins nor ends one."""
+    """What must hold once this is done, outside of a block, before the client hears that it completed."""
 
 
 @dataclass(frozen=True, slots=True)

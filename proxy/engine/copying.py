@@ -18,8 +18,9 @@ from proxy.engine.grounds import Grounds
 from proxy.engine.managed import Managed
 from proxy.engine.reading import Reading, qualify
 from proxy.engine.refusals import PolicyRefused, unsupported
+from proxy.engine.registration import Deferral, all_left, all_registered, deferral, still_new
 from proxy.engine.resolve import Resolved
-from proxy.engine.row_checks import Check, Deferral, Written, all_left, all_registered, deferral, failing, still_new
+from proxy.engine.row_checks import Check, Written, failing
 from proxy.engine.secured import Viewer, column_use, look
 from proxy.engine.session_state import SessionState
 from proxy.engine.write_refusals import managing_refused, writing_refused

@@ -8,7 +8,8 @@ from proxy.engine.aliases import alias
 from proxy.engine.conditions import RowConditions
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
-from proxy.engine.row_checks import CHECK, Check, combined, deferral, deferred, immediate, registered
+from proxy.engine.registration import deferral, deferred, registered
+from proxy.engine.row_checks import CHECK, Check, combined, immediate
 from proxy.engine.secured import column_use
 from proxy.engine.with_queries import unseen
 from proxy.engine.write_refusals import explaining_refused, writing_refused

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
+from proxy.errors import INSUFFICIENT_PRIVILEGE, PROGRAM_LIMIT_EXCEEDED, Refusal
 from proxy.session import endings
 from proxy.session.replies import Reply
 from proxy.session.transaction import Left
-from proxy.verdict import Commit, StatementVerdict, Verdict
+from proxy.verdict import TOO_MANY_LEFT, Commit, StatementVerdict, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.backend import Fields
 from proxy.wire.upstream import Rows
 
 _UNNAMED: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: a row of personal information may not be written so")
 """A check failed, and which is not to be made out: no allowance either way."""
+
+_TOO_MANY_LEFT: Final = Refusal(
+    PROGRAM_LIMIT_EXCEEDED,
+    "consentry: too many people are registered in one transaction",
+    detail="Their consent is asked for at COMMIT, and no more of them can be remembered until then.",
+    hint="COMMIT more often.",
+)
 
 NO_DATA_MESSAGE: Final = backend.message(backend.NO_DATA, b"")
 
@@ -86,6 +93,8 @@ def failed(fields: Fields, verdict: Verdict | None) -> Refusal | None:
     if not token:
         return None
     number = after.partition(":")[0]
+    if number == TOO_MANY_LEFT:
+        return _TOO_MANY_LEFT
     return meaning(verdict, int(number) if number.isascii() and number.isdigit() else -1)
 
 
@@ -96,4 +105,7 @@ def meaning(verdict: Verdict, number: int) -> Refusal:
 
 def left_failed(fields: Fields, left: Left) -> Refusal | None:
     """What the upstream's error means, if it is that of the check that was left to COMMIT."""
-    return left.check.refusal if left.secret in fields.get("M", "") else None
+    _, token, after = fields.get("M", "").partition(left.secret)
+    if not token:
+        return None
+    return _TOO_MANY_LEFT if after.startswith(f":{TOO_MANY_LEFT}:") else left.check.refusal
