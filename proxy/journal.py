@@ -72,6 +72,9 @@ class Journal(Protocol):
         rows: int | None,
         duration_ms: float,
         sqlstate: str | None,
+        *,
+        soon: bool = False,
     ) -> None:
-        """A statement is over. ``rows`` returned or touched, None where its command tag has no count."""
+        """A statement is over. ``rows`` returned or touched, None where its command tag has no count. ``soon``: it may
+        be written a moment after this returned, and does not raise then."""
         ...

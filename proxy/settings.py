@@ -152,6 +152,7 @@ class Settings:
     def __init__(self, start: Mapping[str, str]) -> None:
         self._settings = {name: _Setting(value) for name, value in start.items()}
         self._savepoints: list[str] = []
+        self._current: dict[str, str] | None = None
 
     @property
     def dirty(self) -> bool:
@@ -163,9 +164,11 @@ class Settings:
         """The savepoints of the transaction under way, outermost first."""
         return tuple(self._savepoints)
 
-    def current(self) -> dict[str, str]:
-        """The values now in force. ``role`` is absent where it is ``none``."""
-        return dict(self._in_force())
+    def current(self) -> Mapping[str, str]:
+        """The values now in force, the same object while they are. ``role`` is absent where it is ``none``."""
+        if self._current is None:
+            self._current = dict(self._in_force())
+        return self._current
 
     def _in_force(self) -> Iterator[tuple[str, str]]:
         for name, setting in self._settings.items():
@@ -212,6 +215,10 @@ class Settings:
 
     def end_transaction(self, committed: bool) -> None:
         """The transaction under way is over, explicit or implicit."""
+        if not self.dirty:
+            self._savepoints.clear()
+            return
+        self._current = None
         for setting in self._settings.values():
             if committed:
                 # Subtransactions still open are released first, innermost first (xact.c, CommitTransactionCommand).
@@ -228,6 +235,7 @@ class Settings:
         return twin
 
     def _set(self, name: str, value: str | None, local: bool) -> None:
+        self._current = None
         level = len(self._savepoints) + 1
         self._settings.setdefault(name, _Setting(None)).set(value, local, level)
         if name == SESSION_AUTHORIZATION:
@@ -236,6 +244,7 @@ class Settings:
 
     def _reset_all(self) -> None:
         """guc.c, ResetAllOptions(): what no statement of this session set is left alone."""
+        self._current = None
         level = len(self._savepoints) + 1
         for name, setting in self._settings.items():
             if name not in _NOT_RESET_BY_ALL and setting.value.in_session:
@@ -247,6 +256,7 @@ class Settings:
         return depth + 2
 
     def _end_level(self, level: int, committed: bool) -> None:
+        self._current = None
         for setting in self._settings.values():
             for ended in range(len(self._savepoints) + 1, level - 1, -1):
                 setting.end(ended, committed=committed)

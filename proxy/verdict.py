@@ -374,6 +374,19 @@ class StatementVerdict:
     ending: tuple[DeferredCheck, ...] = ()
     """What must hold once this is done, outside of a block, before the client hears that it completed."""
 
+    @property
+    def plain(self) -> bool:
+        """It gives its result, and that is all."""
+        return not (
+            self.effects
+            or self.cursor is not None
+            or self.takes_copy
+            or self.checked
+            or self.copying is not None
+            or self.deferred
+            or self.ending
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -458,6 +471,11 @@ class Verdict:
     were left to COMMIT, the text is sent in parts that begin there."""
     within_block: Verdict | None = None
     """What to run instead while the session is in an explicit transaction block; None: the same."""
+    plain: bool = field(init=False, compare=False, default=False)
+    """Each statement gives its result and that is all: nothing that a session would have to look out for."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", all(statement.plain for statement in self.statements))
 
     def hidden_origins(self, index: int, origins: Origins) -> Origins:
         """Those of ``origins`` that a result of the text's statement number ``index`` must not come from."""
@@ -476,12 +494,16 @@ class Verdict:
     @property
     def ending(self) -> tuple[DeferredCheck, ...]:
         """The checks of what its statements wrote, to be made when it is done."""
-        return tuple(dict.fromkeys(check for statement in self.statements for check in statement.ending))
+        return (
+            ()
+            if self.plain
+            else tuple(dict.fromkeys(check for statement in self.statements for check in statement.ending))
+        )
 
     @property
     def has_effects(self) -> bool:
         """Some statement changes the session's state when it completes."""
-        return any(statement.effects for statement in self.statements)
+        return not self.plain and any(statement.effects for statement in self.statements)
 
     def rejected(self, refusal: Refusal) -> Verdict:
         """The same text refused after all."""

@@ -72,7 +72,12 @@ def naming(
 
 
 def _subjects_field(named: tuple[tuple[str, str], ...], hash_key: bytes) -> Fields:
-    return fields({"subjects": _subjects(tuple(dict.fromkeys(named)), hash_key)})
+    """``subjects`` as :func:`statement` writes it. By hand: the people of each execution are others."""
+    kinds: dict[str, list[str]] = {}
+    for kind, key in dict.fromkeys(named):
+        kinds.setdefault(kind, []).append(f'"{subject_hash(kind, key, hash_key)}"')
+    of_kinds = [f'{{"kind":{encode(kind)},"keys":[{",".join(keys)}]}}' for kind, keys in kinds.items()]
+    return Fields(f'"subjects":[{",".join(of_kinds)}]')
 
 
 def result(rows: int | None, duration_ms: float, sqlstate: str | None) -> Fields:

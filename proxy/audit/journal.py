@@ -1,11 +1,15 @@
-"""The audit as a structlog logger: an event passes two processors (time stamp, chain) on its way into the sink."""
+"""The audit as a structlog logger: an event passes two processors (time stamp, text) and waits to be written.
+
+What is about to run is written before it may; how something ended that disclosed nothing personal may wait for the next
+event, for a moment at most, so that a busy server writes once for each statement.
+"""
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, MutableMapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from proxy.policy.model import Policy
 from proxy.verdict import StatementVerdict
 
 _REMEMBERED_STATEMENTS = 4096
+_MOST_WAITING = 1000
+Later = Callable[[Callable[[], None]], object]
 _OBSERVED = Fields('"mode":"observe"')
 
 
@@ -49,22 +55,25 @@ class AuditJournal:
         self._shared = sink if isinstance(sink, SharedSink) else None
         self._hash_key = hash_key
         self._chain_key = chain_key
-        self._head = self._sealed = after or Head()
+        self._head = after or Head()
         self._clock = clock
         self._second = (-1, "")
         self._chain = secrets.token_hex(6)
         self._ids = 0
         self._mode: tuple[Fields, ...] = (_OBSERVED,) if observing else ()
         self.tally = Tally()
+        self.later: Later | None = None
+        """Calls :meth:`flush` a moment later. Without it nothing waits."""
+        self._waiting: list[str] = []
         self._statements: dict[int, tuple[StatementVerdict, Policy, Fields]] = {}
-        self._log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-            _Lines(self._write),
-            processors=[self._stamp, self._seal],
-            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        self._log: _Recorder = structlog.wrap_logger(
+            _Texts(self._waiting.append),
+            processors=[self._stamp, self._text],
+            wrapper_class=_Recorder,
             context_class=dict,
         ).bind()
 
-    # --- structlog's processors, and what the finished line is handed to ---------------------------------------------
+    # --- structlog's processors ---------------------------------------------------------------------------------------
 
     def _stamp(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """Adds the time, UTC to the microsecond. The second's text is kept: it is the greater part of the work."""
@@ -75,36 +84,71 @@ class AuditJournal:
         event["ts"] = f"{self._second[1]}.{int((now - second) * 1_000_000):06d}Z"
         return event
 
-    def _seal(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
-        """Renders the event as the next line of the chain."""
-        text = f'"ts":"{event["ts"]}","event":"{event["event"]}"'
-        for part in event["parts"]:
-            text = f"{text},{part}"
-        beside = None if self._shared is None else self._shared.beside(self._chain)
-        line, self._sealed = seal(text, self._chain, self._head, self._chain_key, beside)
-        return line
+    def _text(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        """Renders the event as the inside of a JSON object."""
+        return ",".join((f'"ts":"{event["ts"]}","event":"{event["event"]}"', *event["parts"]))
 
-    def _write(self, line: bytes) -> None:
-        """The chain goes on from a line only once the sink has it."""
-        self._sink.write(line)
-        self._head = self._sealed
+    # --- writing ------------------------------------------------------------------------------------------------------
 
     def _record(self, event: str, *parts: Fields | str) -> None:
-        """Has the event written, and counted. Where other processes write too, all of it is one turn."""
+        """Has the event written, and counted. What waited is written with it."""
+        self._log.record(event, parts)
+        try:
+            self._write()
+        except BaseException:
+            # Refused is what it told of; what waited has happened, and is written when something can be.
+            self._waiting.pop()
+            raise
+        self.tally.events[event] += 1
+
+    def _record_soon(self, event: str, *parts: Fields | str) -> None:
+        """Has the event written with the next one, or a moment later."""
+        if self.later is None:
+            self._record(event, *parts)
+            return
+        self._log.record(event, parts)
+        self.tally.events[event] += 1
+        if len(self._waiting) == 1:
+            self.later(self.flush)
+        elif len(self._waiting) > _MOST_WAITING:
+            self._write()
+
+    def flush(self) -> None:
+        """Writes what waits. Where that fails it waits on, and the next statement is refused."""
+        if self._waiting:
+            with suppress(OSError):  # it was counted, and shows as failing
+                self._write()
+
+    def _write(self) -> None:
+        """Writes all that waits. Where other processes write too, all of it is one turn."""
         try:
             if self._shared is None:
-                self._log.info(event, parts=parts)
+                self._seal_and_write()
             else:
                 with self._shared.turn():
-                    torn, self._shared.torn = self._shared.torn, []
-                    for one in torn:
-                        self._log.info("torn_line", parts=(events.fields({"torn": torn_reference(one)}),))
-                    self._log.info(event, parts=parts)
+                    self._report_torn(self._shared)
+                    self._seal_and_write(self._shared.beside(self._chain))
         except BaseException:
             self.tally.failed()
             raise
         self.tally.failing = False
-        self.tally.events[event] += 1
+
+    def _report_torn(self, shared: SharedSink) -> None:
+        torn, shared.torn = shared.torn, []
+        for one in torn:
+            self._log.record("torn_line", (events.fields({"torn": torn_reference(one)}),))
+            self._waiting.insert(0, self._waiting.pop())
+
+    def _seal_and_write(self, beside: str | None = None) -> None:
+        """The next lines of the chain. It goes on from them only once the sink has them."""
+        head, lines = self._head, []
+        for text in self._waiting:
+            line, head = seal(text, self._chain, head, self._chain_key, beside)
+            lines.append(line)
+            beside = None
+        self._sink.write(lines[0] if len(lines) == 1 else b"".join(lines))
+        self._head = head
+        self._waiting.clear()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -116,6 +160,7 @@ class AuditJournal:
 
     def stop(self) -> None:
         """The process ends in good order: the last event, and the sink is closed."""
+        self.later = None
         self._record("stop")
         self._sink.close()
 
@@ -168,9 +213,12 @@ class AuditJournal:
         rows: int | None,
         duration_ms: float,
         sqlstate: str | None,
+        *,
+        soon: bool = False,
     ) -> None:
         what = events.result(rows, duration_ms, sqlstate)
-        self._record("result", f'"event_id":"{event_id}"', _session(facts), what)
+        record = self._record_soon if soon else self._record
+        record("result", f'"event_id":"{event_id}"', _session(facts), what)
         self.tally.result(rows, duration_ms / 1000, sqlstate)
 
     def alarm(self, facts: SessionFacts, event_id: str | None, witness: str, found: Sequence[str]) -> None:
@@ -197,11 +245,18 @@ def _session(facts: SessionFacts) -> Fields:
     )  # fmt: skip
 
 
-class _Lines:
-    """What structlog calls with the finished line, in place of a logger of its own."""
+class _Texts:
+    """What structlog calls with the finished text, in place of a logger of its own."""
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self.info = write
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self.info = take
+
+
+class _Recorder(structlog.BoundLoggerBase):
+    """All events of the audit have one level."""
+
+    def record(self, event: str, parts: tuple[Fields | str, ...]) -> None:
+        self._proxy_to_logger("info", event, parts=parts)
 
 
 def open_journal(

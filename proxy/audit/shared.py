@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Final
 
 from proxy.audit.chain import Head, ends_of, head_of
-from proxy.audit.sinks import cut_torn, last_line, taken_back_on_error, write_all
+from proxy.audit.sinks import cut_torn, last_line, take_back, write_all
 
 _LAST = Struct("!QQ64s12s")
 """Where the file ends, and number, hash and chain of its last line: what the processes tell each other."""
@@ -81,8 +81,11 @@ class SharedSink:
             self._remember(0, line)
             return
         size = os.fstat(self._descriptor).st_size
-        with taken_back_on_error(self._descriptor, size):
+        try:
             write_all(self._descriptor, line)
+        except OSError as error:
+            take_back(self._descriptor, size, error)
+            raise
         self._remember(size + len(line), line)
 
     def close(self) -> None:

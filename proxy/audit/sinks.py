@@ -6,8 +6,6 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -18,7 +16,7 @@ class Sink(Protocol):
     """Takes whole lines, in order."""
 
     def write(self, line: bytes) -> None:
-        """Returns when the operating system has all of ``line``; else raises OSError and holds nothing of it."""
+        """Returns when the operating system has all of ``line`` (or lines), else raises OSError and holds none."""
         ...
 
     def close(self) -> None: ...
@@ -85,10 +83,13 @@ class FileSink:
         if self._failed is not None:
             raise self._failed
         try:
-            with taken_back_on_error(self._descriptor, self._size):
-                write_all(self._descriptor, line)
-        except NotTakenBack as error:
-            self._failed = error
+            write_all(self._descriptor, line)
+        except OSError as error:
+            try:
+                take_back(self._descriptor, self._size, error)
+            except NotTakenBack as worse:
+                self._failed = worse
+                raise
             raise
         self._size += len(line)
 
@@ -105,17 +106,12 @@ class NotTakenBack(OSError):
     """A line was written in part, and nothing can be done about it."""
 
 
-@contextmanager
-def taken_back_on_error(descriptor: int, size: int) -> Iterator[None]:
-    """A full disk takes lines in part; without this the next line would follow half a one. Raises OSError."""
+def take_back(descriptor: int, size: int, error: OSError) -> None:
+    """A full disk takes lines in part; without this the next line would follow half a one. Raises NotTakenBack."""
     try:
-        yield
-    except OSError as error:
-        try:
-            os.ftruncate(descriptor, size)
-        except OSError as worse:
-            raise NotTakenBack(*worse.args) from error
-        raise
+        os.ftruncate(descriptor, size)
+    except OSError as worse:
+        raise NotTakenBack(*worse.args) from error
 
 
 def cut_torn(descriptor: int, path: Path) -> tuple[bytes, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
@@ -53,26 +54,42 @@ class Answers:
     def __init__(self, dialogue: Dialogue) -> None:
         self._dialogue = dialogue
         self._cursors = Cursors(dialogue)
+        self._asides: Final[Mapping[int, Callable[[bytes], bytes | None]]] = {
+            backend.ERROR_RESPONSE: self._error,
+            backend.NOTICE_RESPONSE: self._notice,
+            backend.PARAMETER_STATUS: self._parameter,
+            backend.NOTIFICATION_RESPONSE: lambda _: None,
+        }
+        self._answers: Final[Mapping[int, Callable[[int, bytes, Reply], bytes | None]]] = {
+            backend.READY_FOR_QUERY: self._is_ready,
+            backend.COMMAND_COMPLETE: self._completed,
+            backend.EMPTY_QUERY_RESPONSE: self._completed,
+            backend.PORTAL_SUSPENDED: self._suspended,
+            backend.COPY_IN_RESPONSE: self._copy_in,
+            backend.COPY_OUT_RESPONSE: _passes,
+            backend.COPY_DONE: _passes,
+            backend.PARSE_COMPLETE: self._done,
+            backend.BIND_COMPLETE: self._done,
+            backend.CLOSE_COMPLETE: self._done,
+            backend.PARAMETER_DESCRIPTION: self._described,
+            backend.NO_DATA: self._described,
+            backend.ROW_DESCRIPTION: self._described,
+        }
 
     def judge(self, kind: int, whole: bytes) -> bytes | None:
         if self._dialogue.inquiry.pending:
             return self._inquired(kind, whole)
-        match kind:
-            case backend.ERROR_RESPONSE:
-                return self._error(whole)
-            case backend.NOTICE_RESPONSE:
-                return self._notice(whole)
-            case backend.PARAMETER_STATUS:
-                return self._parameter(whole)
-            case backend.NOTIFICATION_RESPONSE:
-                return None
+        aside = self._asides.get(kind)
+        if aside is not None:
+            return aside(whole)
         head = self._dialogue.replies.head
-        expected = _EXPECTED.get(kind)
-        if head is None or expected is None or head.kind not in expected:
+        if head is None or head.kind not in _EXPECTED.get(kind, ()):
             raise StateLost(f"unexpected message {chr(kind)} from the upstream")
         if head.refused is not None and kind != backend.READY_FOR_QUERY:
             raise StateLost("what was refused did not fail")
-        return self._success(kind, whole, head)
+        if head.hidden:
+            return self._hidden(kind, whole, head)
+        return self._answers[kind](kind, whole, head)
 
     def rows(self) -> Rows:
         """What the client gets of the DataRows that come now."""
@@ -116,27 +133,17 @@ class Answers:
             self._parameter(whole)
         return self._dialogue.inquiry.judge(kind, whole)
 
-    def _success(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
-        if head.hidden:
-            return self._hidden(kind, whole, head)
-        match kind:
-            case backend.READY_FOR_QUERY:
-                self._ready(whole, head)
-                return b"" if head.more and not head.failed else None
-            case backend.COMMAND_COMPLETE | backend.EMPTY_QUERY_RESPONSE:
-                return self._complete(kind, whole, head) if not endings.under_way(head) else self._checked(head)
-            case backend.PORTAL_SUSPENDED:
-                self._suspended(head)
-                head.held = whole
-                return b"" if head.ending else None
-            case backend.COPY_IN_RESPONSE:
-                self._copy_in()
-            case backend.PARSE_COMPLETE | backend.BIND_COMPLETE | backend.CLOSE_COMPLETE:
-                self._dialogue.replies.pop()
-                self._settle(head)
-            case backend.PARAMETER_DESCRIPTION | backend.NO_DATA | backend.ROW_DESCRIPTION:
-                return self._described(kind, whole, head)
-        return None
+    def _is_ready(self, _kind: int, whole: bytes, head: Reply) -> bytes | None:
+        self._ready(whole, head)
+        return b"" if head.more and not head.failed else None
+
+    def _completed(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
+        return self._complete(kind, whole, head) if not endings.under_way(head) else self._checked(head)
+
+    def _done(self, _kind: int, _whole: bytes, head: Reply) -> None:
+        """A Parse, Bind or Close."""
+        self._dialogue.replies.pop()
+        self._settle(head)
 
     def _described(self, kind: int, whole: bytes, head: Reply) -> bytes | None:
         if kind == backend.PARAMETER_DESCRIPTION:
@@ -244,7 +251,7 @@ class Answers:
             return None
         raise StateLost("more statements completed than were decided")
 
-    def _suspended(self, head: Reply) -> None:
+    def _suspended(self, _kind: int, whole: bytes, head: Reply) -> bytes | None:
         """A row limit was reached. ``SELECT set_config(…)`` has had its effect by then."""
         self._dialogue.replies.pop()
         portal = head.executing
@@ -256,6 +263,8 @@ class Answers:
             for statement in head.verdict.statements:
                 if statement.effects:
                     self._apply(statement.effects, b"", statement, head)
+        head.held = whole
+        return b"" if head.ending else None
 
     def _apply(self, effects: tuple[Effect, ...], tag: bytes, statement: StatementVerdict, head: Reply) -> None:
         dialogue = self._dialogue
@@ -284,9 +293,10 @@ class Answers:
             dialogue.apply(effects, tag)
 
     def _notifies(self) -> bool:
-        return boolean(self._dialogue.transaction.settings.current().get("consentry.notify", "")) is True
+        notify = self._dialogue.transaction.settings.current().get("consentry.notify")
+        return notify is not None and boolean(notify) is True
 
-    def _copy_in(self) -> None:
+    def _copy_in(self, _kind: int, _whole: bytes, _head: Reply) -> None:
         dialogue = self._dialogue
         if not dialogue.replies.enter_copy():
             raise StateLost("the upstream takes data for no COPY")
@@ -310,7 +320,8 @@ class Answers:
         transaction = dialogue.transaction
         if status == backend.IDLE and not (transaction.in_block or transaction.dirty or transaction.failed):
             transaction.secured = False
-            dialogue.close_portals()
+            if dialogue.portals.confirmed():
+                dialogue.close_portals()
         else:
             before = transaction.settings.current()
             if transaction.ready(status):
@@ -391,3 +402,7 @@ class Answers:
         if name == "application_name":
             self._dialogue.events.facts.application = value
         return None
+
+
+def _passes(_kind: int, _whole: bytes, _head: Reply) -> None:
+    """Nothing follows from it."""

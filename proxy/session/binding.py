@@ -77,7 +77,8 @@ class Binding:
                 return self._refused_bind(verdict, PREPARED_BY_SQL)
             self._use_variant(bound, statement, statement.types, verdict)
         circumstances = dialogue.circumstances
-        portal = Portal(statement, verdict, circumstances.naming, circumstances.basis(statement.text))
+        basis = circumstances.basis(statement.text) if statement.names_prepared else circumstances.present()
+        portal = Portal(statement, verdict, circumstances.naming, basis)
         bound.portal = portal
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound

@@ -53,6 +53,8 @@ def rows(reply: Reply | None) -> Rows:
         return Rows.PASS
     if reply.hidden or endings.under_way(reply):
         return Rows.DROP
+    if reply.verdict is None or reply.verdict.plain:
+        return Rows.PASS
     statement = running(reply)
     if statement is None or not statement.checked:
         return Rows.PASS
@@ -61,6 +63,8 @@ def rows(reply: Reply | None) -> Rows:
 
 def described(whole: bytes, reply: Reply) -> bytes | None:
     """A RowDescription as the client sees it; None: as it is."""
+    if reply.verdict is None or reply.verdict.plain:
+        return None
     statement = running(reply)
     if statement is None or not statement.checked:
         return None

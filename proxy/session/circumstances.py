@@ -112,6 +112,8 @@ class Circumstances:
         self._prepared = prepared
         self._fault = fault
         self._basis: Basis | None = None
+        self._fresh = False
+        self._last: tuple[tuple[object, ...], Basis] | None = None
         self._shadows = Shadows()
         self.snapshot_age: float | None = None
         """Seconds that the snapshot of a transaction may be old when something classified is read or written by it."""
@@ -124,6 +126,10 @@ class Circumstances:
         """Settings, overlay or transaction are not what they were."""
         self._basis = None
 
+    def look_again(self) -> None:
+        """Time passed, in which others may have changed policy or catalog."""
+        self._fresh = False
+
     def decide(self, text: bytes) -> Verdict:
         """The verdict on exactly this text, now."""
         return self._here(self._decide(text))
@@ -135,7 +141,7 @@ class Circumstances:
 
     def _decide(self, text: bytes) -> Verdict:
         try:
-            decisions = self._present().decisions
+            decisions = self.present().decisions
             verdict = decisions.known.get(text)
             if verdict is None:
                 verdict = self._first_seen(decisions, text)
@@ -149,18 +155,18 @@ class Circumstances:
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """May values be converted to these types, now?"""
         try:
-            return self._present().decisions.parameter_types(oids)
+            return self.present().decisions.parameter_types(oids)
         except Exception as error:  # whatever it is, it must refuse the statement
             self._fault(error)
             return TypesVerdict(DECIDING_FAILED)
 
     def basis(self, text: bytes) -> Basis:
         """What :meth:`decide` decides ``text`` upon, now. Raises what the engine raises."""
-        return self._with_prepared() if names_prepared(text) else self._present()
+        return self._with_prepared() if names_prepared(text) else self.present()
 
     def renewed(self) -> tuple[Policy, Catalog]:
         """Policy and catalog in force. Raises what the catalog's source raises."""
-        self._present()
+        self.present()
         return self.policy, self.catalog
 
     def decide_again(self, text: bytes, basis: Basis, *, anew: bool = False) -> tuple[Verdict, Basis]:
@@ -169,7 +175,7 @@ class Circumstances:
         ``anew``: also under the catalog of now.
         """
         try:
-            self._present()
+            self.present()
             if basis.context.policy is not self.policy or (anew and basis.context.catalog is not self.catalog):
                 context = replace(basis.context, policy=self.policy, catalog=self.catalog)
                 basis = Basis(context, self._engine.decisions(context))
@@ -213,7 +219,7 @@ class Circumstances:
         settings = self._transaction.settings
         current = settings.current()
         if self._transaction.isolation.serializable:
-            current[ISOLATION] = "serializable"
+            current = {**current, ISOLATION: "serializable"}
         return Context(
             database=self._database,
             role=self._role,
@@ -232,8 +238,12 @@ class Circumstances:
             cursors={} if prepared is None else prepared.cursors,
         )
 
-    def _present(self) -> Basis:
+    def present(self) -> Basis:
+        """What decisions are made upon now, but for SQL EXECUTE. Raises what the engine raises."""
         basis = self._basis
+        if self._fresh and basis is not None:
+            return basis
+        self._fresh = True
         if (
             basis is None
             or self._policies.of(self._database) is not self.policy
@@ -248,8 +258,20 @@ class Circumstances:
         overlay = self._transaction.overlay.relations()
         if not self.naming.same(overlay, self.catalog.relation_names):
             self.naming = Naming(overlay, self.catalog.relation_names)
-        context = self.context()
-        self._basis = Basis(context, self._engine.decisions(context))
+        transaction = self._transaction
+        seen = (
+            transaction.settings.current(),
+            self.policy,
+            self.catalog,
+            overlay,
+            transaction.settings.dirty,
+            transaction.overlay.code,
+            transaction.isolation.serializable,
+        )
+        if self._last is None or any(now is not then for now, then in zip(seen, self._last[0], strict=True)):
+            context = self.context()
+            self._last = seen, Basis(context, self._engine.decisions(context))
+        self._basis = self._last[1]
         return self._basis
 
     def _in_force(self) -> Policy:
@@ -268,7 +290,7 @@ class Circumstances:
         """SQL EXECUTE depends on what its name stands for, and pg_prepared_statements shows it; nothing else does, so
         other contexts leave that out.
         """
-        present, prepared = self._present(), self._prepared()
+        present, prepared = self.present(), self._prepared()
         if not prepared.texts and not prepared.cursors:
             return present
         context = self.context(prepared)

@@ -80,7 +80,7 @@ class Cursors:
 
         A cursor that nobody declared here is a function's own, and shows what that may show.
         """
-        if not any(statement.cursor for statement in verdict.statements):
+        if verdict.plain or not any(statement.cursor for statement in verdict.statements):
             return verdict
         shown: dict[str | None, Verdict | None] = {None: None}
         statements = list(verdict.statements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from tempfile import TemporaryFile
 from typing import Final
@@ -81,7 +82,8 @@ class Dialogue:
 
     def must_read_own(self) -> bool:
         """What this session alone sees has to be read before anything is decided, and can be."""
-        if not self.transaction.overlay.unread(self.circumstances.committed):
+        overlay = self.transaction.overlay
+        if overlay.named_all or not overlay.unread(self.circumstances.committed):
             return False
         if self.transaction.in_block:
             return not self.transaction.failed
@@ -210,14 +212,15 @@ class Dialogue:
             self.close_portals()
         self.context_changed(before)
 
-    def context_changed(self, before: dict[str, str]) -> None:
+    def context_changed(self, before: Mapping[str, str]) -> None:
         """Settings were ``before``; tells everyone who depends on them."""
         self.circumstances.changed()
         now = self.transaction.settings.current()
-        self.events.facts.actor = now.get("consentry.actor", "")
-        purpose = now.get("consentry.purpose")
-        if purpose != before.get("consentry.purpose"):
-            self.events.purpose_change(purpose)
+        if now is not before:
+            self.events.facts.actor = now.get("consentry.actor", "")
+            purpose = now.get("consentry.purpose")
+            if purpose != before.get("consentry.purpose"):
+                self.events.purpose_change(purpose)
         if self.transaction.catalog_outdated and not self.awaiting_catalog:
             self.awaiting_catalog = True
             self.outbox.commands.append(LoadCatalog(self.database, anew=True))

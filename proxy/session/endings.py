@@ -33,9 +33,9 @@ def sent_behind(reply: Reply, name: bytes) -> list[hidden.Sent]:
 
 def under_way(reply: Reply) -> bool:
     """What the upstream answers now is about a check behind a simple query's own statements."""
-    verdict = reply.verdict
-    own = 0 if verdict is None else len(verdict.statements)
-    return bool(reply.ending) and reply.kind == frontend.QUERY and reply.completed >= own
+    if not reply.ending or reply.kind != frontend.QUERY:
+        return False
+    return reply.verdict is None or reply.completed >= len(reply.verdict.statements)
 
 
 def left_by(reply: Reply) -> Left | None:

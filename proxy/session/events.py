@@ -17,10 +17,12 @@ Clock = Callable[[], float]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """The events of one text under way: one for each statement, ``done`` of them with their result."""
+    """The events of one text under way: one for each statement, ``done`` of them with their result. ``personal``: the
+    text reads or writes personal information, or is refused."""
 
     events: list[str]
     started: float
+    personal: bool = True
     done: int = 0
 
     @property
@@ -61,11 +63,13 @@ class Events:
         """Every statement of a text is about to be forwarded; ``subjects`` are those whom bound parameters name. Raises
         what the journal raises."""
         events: list[str] = []
+        personal = False
         for statement in verdict.statements:
             event = self._journal.new_event_id()
             self._journal.statement(self.facts, event, statement, policy, None, subjects)
             events.append(event)
-        return Run(events, self._clock())
+            personal = personal or statement.kind != "pass" or statement.unverified
+        return Run(events, self._clock(), personal)
 
     def refuse(
         self, statements: tuple[StatementVerdict, ...], refusal: Refusal, policy: Policy, purpose: str | None
@@ -91,7 +95,7 @@ class Events:
         event, started = run.events[run.done], run.started
         run.done += 1
         run.started = now
-        self._journaled(lambda: self._journal.result(self.facts, event, rows, (now - started) * 1000, None))
+        self._result(event, rows, (now - started) * 1000, None, soon=not run.personal)
 
     def alarm(self, witness: str, columns: tuple[str, ...], run: Run | None) -> None:
         """A witness found that the statement under way, if any, reads what it must not."""
@@ -105,11 +109,14 @@ class Events:
         while run.open:
             event = run.events[run.done]
             run.done += 1
-            self._result(event, rows, duration, sqlstate)
+            self._result(event, rows, duration, sqlstate, soon=not run.personal)
             duration, rows = 0.0, None
 
-    def _result(self, event: str, rows: int | None, duration: float, sqlstate: str | None) -> None:
-        self._journaled(lambda: self._journal.result(self.facts, event, rows, duration, sqlstate))
+    def _result(self, event: str, rows: int | None, duration: float, sqlstate: str | None, *, soon: bool) -> None:
+        try:
+            self._journal.result(self.facts, event, rows, duration, sqlstate, soon=soon)
+        except Exception as failure:
+            raise _unwritten() from failure
 
     @staticmethod
     def _journaled(write: Callable[[], None]) -> None:
@@ -117,4 +124,8 @@ class Events:
         try:
             write()
         except Exception as failure:
-            raise SessionOver(INSUFFICIENT_PRIVILEGE, "consentry: the audit cannot be written") from failure
+            raise _unwritten() from failure
+
+
+def _unwritten() -> SessionOver:
+    return SessionOver(INSUFFICIENT_PRIVILEGE, "consentry: the audit cannot be written")

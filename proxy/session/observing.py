@@ -338,7 +338,7 @@ class Observer:
         if one.run is not None and one.run.open:
             self._events.abandon(one.run, sqlstate)
 
-    def _changed(self, before: dict[str, str]) -> None:
+    def _changed(self, before: Mapping[str, str]) -> None:
         self._circumstances.changed()
         now = self._transaction.settings.current()
         self._events.facts.actor = now.get("consentry.actor", "")

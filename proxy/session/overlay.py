@@ -53,6 +53,12 @@ class Overlay:
         """What this session sees, where that is read and holds."""
         return None if self._seen.outdated else self._seen.own
 
+    @property
+    def named_all(self) -> bool:
+        """Nothing is to be read of this session alone: it sees what others see, and names."""
+        seen = self._seen
+        return seen.own is None and not seen.outdated
+
     def unread(self, committed: Catalog) -> bool:
         """The session's own catalog has to be read, while others see ``committed``."""
         seen = self._seen

@@ -67,7 +67,9 @@ class Queries:
         if verdict is None:
             return False
         if verdict.refusal is None:
-            if self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT or self.must_load_alone(verdict):
+            if not verdict.plain and (
+                self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT or self.must_load_alone(verdict)
+            ):
                 return False
             verdict, run = dialogue.audited(verdict)
         if verdict.refusal is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Final, TypedDict, Unpack
 
 from proxy.catalog.model import Catalog
 from proxy.errors import Refusal
@@ -16,8 +16,29 @@ from proxy.session.transaction import Left
 from proxy.verdict import DeferredCheck, Verdict
 from proxy.wire import frontend
 
+_RUNNING: Final = (frontend.QUERY, frontend.EXECUTE)
 
-@dataclass(slots=True, eq=False)
+
+class _Given(TypedDict, total=False):
+    hidden: bool
+    refused: Refusal | None
+    expected: str
+    statement: Change[Statement] | None
+    portal: Change[Portal] | None
+    describes: Statement | None
+    executing: Portal | None
+    variant: Variant | None
+    limit: int
+    completed: int
+    left: Left | None
+    until: int | None
+    before: int
+    more: bool
+    query: bytes | None
+    told: int | None
+    ending: tuple[DeferredCheck, ...]
+
+
 class Reply:
     """One message in flight. ``kind`` is its type byte.
 
@@ -39,7 +60,7 @@ class Reply:
     characters stand before it, and ``more`` says that another follows if it does not fail.
     """
 
-    kind: int
+    # Of the many that most messages do without, the class has the values: one is made for each message.
     verdict: Verdict | None = None
     policy: Policy | None = None
     run: Run | None = None
@@ -68,12 +89,29 @@ class Reply:
     held: bytes = b""
     rows: int | None = None
     releases: Reply | None = None
-    copies: int = field(init=False)
+    copies: int = 0
 
-    def __post_init__(self) -> None:
-        runs = self.verdict is not None and self.kind in (frontend.QUERY, frontend.EXECUTE)
-        statements = self.verdict.statements if self.verdict is not None and runs else ()
-        self.copies = sum(statement.takes_copy for statement in statements[self.completed : self.until])
+    def __init__(
+        self,
+        kind: int,
+        verdict: Verdict | None = None,
+        policy: Policy | None = None,
+        run: Run | None = None,
+        barrier: bool = False,
+        **given: Unpack[_Given],
+    ) -> None:
+        self.kind = kind
+        if given:
+            self.__dict__.update(given)
+        if barrier:
+            self.barrier = True
+        if verdict is not None:
+            self.verdict, self.policy, self.run = verdict, policy, run
+            if not verdict.plain and kind in _RUNNING:
+                statements = verdict.statements[self.completed : self.until]
+                self.copies = sum(statement.takes_copy for statement in statements)
+        elif run is not None or policy is not None:
+            self.policy, self.run = policy, run
 
     @property
     def own(self) -> bool:

@@ -111,16 +111,19 @@ class Requests:
         """False if the frame must wait."""
         dialogue = self._dialogue
         kind = frame.kind
-        if (dialogue.replies.copies and not dialogue.copy_in) or self._loads.holds(kind):
+        if (dialogue.replies.copies and not dialogue.copy_in) or (
+            dialogue.loading is not None and self._loads.holds(kind)
+        ):
             return False
         if frame.form is Form.PIECE:
             self._loads.data(frame.data)
             dialogue.outbox.upstream.append(frame.data)
             return True
-        if len(dialogue.replies) >= MAX_IN_FLIGHT and not dialogue.copy_in:
+        if dialogue.copy_in:
+            if kind not in _COPY and kind != frontend.TERMINATE:
+                return self._amid_copy(kind)
+        elif len(dialogue.replies) >= MAX_IN_FLIGHT:
             return False
-        if dialogue.copy_in and kind not in _COPY and kind != frontend.TERMINATE:
-            return self._amid_copy(kind)
         if dialogue.replies.skipping and kind not in (frontend.SYNC, frontend.TERMINATE):
             if frame.form is Form.HEAD:
                 self._messages.skip_rest()
@@ -270,7 +273,7 @@ class Requests:
             if frame.form is Form.WHOLE and bound.portal is not None and bound.reply.verdict is not None:
                 portal = bound.portal
                 portal.subjects = subjects.bound(frame.data, names, portal.statement, bound.reply.verdict)
-            if frame.form is Form.WHOLE:
+            if frame.form is Form.WHOLE and bound.reply.verdict is not None and not bound.reply.verdict.plain:
                 message = checks.bound(message, bound.reply.verdict)
         self._send(frontend.BIND, message, bound.reply)
         return True
@@ -279,7 +282,7 @@ class Requests:
         name, limit = frontend.read_execute(frame.data)
         portal = self._dialogue.portals.look_up(name, self._dialogue.segment)
         verdict = portal.verdict if isinstance(portal, Portal) else None
-        if verdict is not None:
+        if verdict is not None and not verdict.plain:
             waits = self._commits.before(verdict, 0, frame, simple=False) is Step.WAIT
             if waits or self._queries.must_load_alone(verdict):
                 return False
@@ -287,10 +290,11 @@ class Requests:
         if reply is None:
             return False
         message = frame.data if reply.refused is None else frontend.execute(self._dialogue.missing)
-        if limit > 0 and reply.refused is None and reply.verdict is not None and checks.drops_rows(reply.verdict):
-            message = frontend.execute(name)
-        if reply.verdict is not None and copies(reply.verdict):
-            self._loads.begin(reply.verdict, reply.run, simple=False)
+        if reply.verdict is not None and not reply.verdict.plain:
+            if limit > 0 and reply.refused is None and checks.drops_rows(reply.verdict):
+                message = frontend.execute(name)
+            if copies(reply.verdict):
+                self._loads.begin(reply.verdict, reply.run, simple=False)
         self._send(frontend.EXECUTE, message, reply)
         if reply.ending:
             for whole, hidden_reply in endings.sent_behind(reply, self._dialogue.private + b"ending "):

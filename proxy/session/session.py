@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, ParamSpec, Protocol
 
 from proxy.catalog.model import Catalog
 from proxy.errors import ProtocolViolation
@@ -26,6 +26,8 @@ from proxy.verdict import Engine
 from proxy.wire import backend, frontend
 from proxy.wire.client import ClientMessages, MessageLimits
 from proxy.wire.upstream import UpstreamMessages
+
+Given = ParamSpec("Given")
 
 MAX_BACKLOG: Final = 256 * 1024
 """Bytes of a client that wait behind a held message before its socket is no longer read."""
@@ -145,14 +147,14 @@ class Session:
     # --- client -------------------------------------------------------------------------------------------------------
 
     def client_data(self, data: bytes) -> None:
-        def work() -> None:
-            if self._requests is None:
-                self._startup.client_data(data)
-            else:
-                self._client.feed(data)
-                self._advance()
+        self._guarded(self._client_sent, data)
 
-        self._guarded(work)
+    def _client_sent(self, data: bytes) -> None:
+        if self._requests is None:
+            self._startup.client_data(data)
+        else:
+            self._client.feed(data)
+            self._advance()
 
     def offer_encryption(self, encryption: ClientEncryption) -> None:
         """This client may have TLS, or must; nobody who is not offered it gets it."""
@@ -191,16 +193,16 @@ class Session:
         self._guarded(lambda: self._startup.upstream_connected(private))
 
     def upstream_data(self, data: bytes) -> None:
-        def work() -> None:
-            if self._held:
-                self._held.append(data)
-            elif self._doubts is not None and self._dialogue is not None and self._doubts.arise(data):
-                self._held.append(data)
-                self.outbox.commands.append(ConfirmCatalog(self._dialogue.database))
-            else:
-                self._answered(data)
+        self._guarded(self._upstream_sent, data)
 
-        self._guarded(work)
+    def _upstream_sent(self, data: bytes) -> None:
+        if self._held:
+            self._held.append(data)
+        elif self._doubts is not None and self._dialogue is not None and self._doubts.arise(data):
+            self._held.append(data)
+            self.outbox.commands.append(ConfirmCatalog(self._dialogue.database))
+        else:
+            self._answered(data)
 
     def go_on(self) -> None:
         """Other sessions have had their turn."""
@@ -396,12 +398,14 @@ class Session:
             self._advance()
             self._leave_when_idle()
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[Given, None], *given: Given.args, **named: Given.kwargs) -> None:
         """Runs ``work``; whatever it raises ends the session and nothing else."""
         if self.ended:
             return
+        if self._dialogue is not None:
+            self._dialogue.circumstances.look_again()
         try:
-            work()
+            work(*given, **named)
         except SessionOver as over:
             self._die(over)
         except ProtocolViolation as violation:

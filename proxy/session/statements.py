@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from proxy.session.circumstances import Basis
+from proxy.session.circumstances import Basis, names_prepared
 from proxy.session.events import Run
 from proxy.session.naming import Naming
 from proxy.verdict import Verdict
@@ -35,6 +35,7 @@ class Statement:
 
     ``types`` are the parameter types as the client declared them; None for SQL PREPARE, which cannot be repeated here.
     ``own_types``: those of them that PostgreSQL did not bring.
+    ``names_prepared``: its text may hold an SQL EXECUTE, or read what is prepared.
     ``described``: the types as the upstream described them, if the client asked.
     ``naming``: the names that there were when the upstream read it. ``stale``: what it has under the client's name
     means other relations than the text does now. ``discarded``: variants of which the same is true.
@@ -49,7 +50,11 @@ class Statement:
     discarded: list[bytes] = field(default_factory=list)
     own_types: tuple[int, ...] = ()
     withheld: bool = False
+    names_prepared: bool = field(init=False)
     described: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.names_prepared = names_prepared(self.text)
 
     @property
     def sent(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from proxy.errors import ProtocolViolation
 from proxy.wire import frontend
@@ -19,6 +19,7 @@ STREAMED_ABOVE: Final = 64 * 1024
 _HEADER = Struct("!BI")
 _LARGE = frozenset({frontend.BIND, frontend.FUNCTION_CALL, frontend.COPY_DATA})
 _STATEMENTS = frozenset({frontend.QUERY, frontend.PARSE})
+_APART = _STATEMENTS | {frontend.FUNCTION_CALL, frontend.COPY_DATA}
 _SMALL = frozenset(
     {
         frontend.DESCRIBE,
@@ -68,6 +69,11 @@ class ClientMessages:
 
     def __init__(self, limits: MessageLimits) -> None:
         self._limits = limits
+        self._longest = (
+            dict.fromkeys(_SMALL, SMALL_MESSAGE)
+            | dict.fromkeys(_LARGE, limits.message)
+            | dict.fromkeys(_STATEMENTS, limits.message)
+        )
         self._buffer = b""
         self._offset = 0
         self._chunks: list[bytes] = []
@@ -136,7 +142,8 @@ class ClientMessages:
                 continue
             if self._size < self._needed:
                 return None
-            self._join()
+            if self._chunks:
+                self._join()
             self._needed = 0
             if self._size < 5:
                 return None
@@ -144,30 +151,33 @@ class ClientMessages:
         return None
 
     def _frame(self, kind: int, length: int) -> Frame | None:
-        self._check(kind, length)
+        if not 4 <= length <= self._longest.get(kind, 0):
+            self._refuse(kind)
         whole = length + 1
-        if kind == frontend.FUNCTION_CALL or (kind in _STATEMENTS and length > self._limits.statement):
+        if kind in _APART and self._is_apart(kind, length):
+            if kind == frontend.COPY_DATA:
+                return self._copy_data()
             self._remaining, self._skipping = whole, True
             return Frame(kind, Form.OVERSIZE, b"", length)
-        if kind == frontend.COPY_DATA:
-            return self._copy_data()
         if self._size >= whole:
             self._gathering = False
-            return Frame(kind, Form.WHOLE, self._cut(whole), length)
+            start = self._offset
+            end = self._offset = start + whole
+            self._size -= whole
+            return Frame(kind, Form.WHOLE, self._buffer[start:end], length)
         if kind == frontend.BIND and whole > STREAMED_ABOVE and not self._gathering:
             return self._head(length)
         self._needed = whole
         return None
 
-    def _check(self, kind: int, length: int) -> None:
-        if kind in _SMALL:
-            limit = SMALL_MESSAGE
-        elif kind in _LARGE or kind in _STATEMENTS:
-            limit = self._limits.message
-        else:
+    def _is_apart(self, kind: int, length: int) -> bool:
+        """The message is not handed out as a whole."""
+        return kind not in _STATEMENTS or length > self._limits.statement
+
+    def _refuse(self, kind: int) -> NoReturn:
+        if kind not in self._longest:
             raise ProtocolViolation(f"invalid frontend message type {kind}")
-        if not 4 <= length <= limit:
-            raise ProtocolViolation("invalid message length")
+        raise ProtocolViolation("invalid message length")
 
     def _head(self, length: int) -> Frame | None:
         """A long Bind as soon as both names are there."""
@@ -191,7 +201,8 @@ class ClientMessages:
             kind, length = _HEADER.unpack_from(buffer, position)
             if kind != frontend.COPY_DATA:
                 break
-            self._check(kind, length)
+            if not 4 <= length <= self._limits.message:
+                self._refuse(kind)
             position += length + 1
         self._remaining = max(position - end, 0)
         self._skipping = False

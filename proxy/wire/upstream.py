@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 from struct import Struct
-from typing import Final
+from typing import Final, NoReturn
 
 from proxy.errors import ProtocolViolation
 from proxy.wire import backend
@@ -53,6 +53,8 @@ _JUDGED = frozenset(
         backend.FUNCTION_CALL_RESPONSE,
     }
 )
+
+_KNOWN = _JUDGED | _PASSING
 
 Judge = Callable[[int, bytes], bytes | None]
 """Given type byte and whole message: None passes it as it is, other bytes go in its place (``b""``: nothing)."""
@@ -119,10 +121,12 @@ class UpstreamMessages:
                             passed.append(data[start:position])
                         start = position = self._changed_row(data, position, after, passed)
                         continue
-                    self._passing = self._beyond(length, after - end)
+                    if length < 4 or after > end:
+                        self._passing = self._beyond(length, after - end)
                     position = after if after < end else end
                     continue
-                self._check(kind, length)
+                if kind not in _KNOWN or not 4 <= length <= MAX_JUDGED:
+                    self._refuse(kind)
                 self._rows = None
                 if after > end:
                     self._needed = length + 1
@@ -200,8 +204,8 @@ class UpstreamMessages:
             raise ProtocolViolation("invalid message length from the upstream")
         return max(beyond, 0)
 
-    def _check(self, kind: int, length: int) -> None:
-        if kind not in _JUDGED and kind not in _PASSING:
+    @staticmethod
+    def _refuse(kind: int) -> NoReturn:
+        if kind not in _KNOWN:
             raise ProtocolViolation(f"invalid message type {kind} from the upstream")
-        if not 4 <= length <= MAX_JUDGED:
-            raise ProtocolViolation("invalid message length from the upstream")
+        raise ProtocolViolation("invalid message length from the upstream")

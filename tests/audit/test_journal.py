@@ -375,3 +375,55 @@ def test_a_start_that_is_refused_says_why(journal: AuditJournal, sink: Lines) ->
     assert (event["event"], event["event_id"], event["session"]) == ("refusal", "e1", FACTS.session)
     assert (event["verdict"], event["sqlstate"], event["purpose"]) == ("reject", "42501", "billing")
     assert event["reason"] == "consentry: purpose not granted"
+
+
+# --- what may wait for the next event ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(journal: AuditJournal) -> list[Any]:
+    """What the journal asked to be called a moment later."""
+    later: list[Any] = []
+    journal.later = later.append
+    return later
+
+
+def kinds(sink: Lines) -> list[list[str]]:
+    """The events of each write."""
+    return [[json.loads(line)["event"] for line in written.splitlines()] for written in sink.lines]
+
+
+def test_a_result_that_may_wait_is_written_with_the_next_event(
+    journal: AuditJournal, sink: Lines, patient: list[Any]
+) -> None:
+    for number in (1, 2):
+        journal.statement(FACTS, f"e{number}", STATEMENT, POLICY, None)
+        journal.result(FACTS, f"e{number}", 1, 0.5, None, soon=True)
+    assert kinds(sink) == [["statement"], ["result", "statement"]]
+    assert len(patient) == 2
+    patient[-1]()
+    assert kinds(sink)[2:] == [["result"]]
+    assert list(verify(b"".join(sink.lines).splitlines(keepends=True))) == []
+
+
+def test_what_waits_survives_a_sink_that_fails_and_refuses_what_comes_then(
+    journal: AuditJournal, sink: Lines, patient: list[Any]
+) -> None:
+    journal.result(FACTS, "e1", 1, 0.5, None, soon=True)
+    sink.full = True
+    with pytest.raises(OSError, match="No space left"):
+        journal.statement(FACTS, "e2", STATEMENT, POLICY, None)
+    patient[0]()
+    assert journal.tally.failing
+    sink.full = False
+    journal.statement(FACTS, "e3", STATEMENT, POLICY, None)
+    assert [event["event_id"] for line in sink.lines for event in map(json.loads, line.splitlines())] == ["e1", "e3"]
+    assert not journal.tally.failing
+
+
+def test_the_end_of_the_process_leaves_nothing_waiting(journal: AuditJournal, sink: Lines, patient: list[Any]) -> None:
+    journal.result(FACTS, "e1", 1, 0.5, None, soon=True)
+    journal.stop()
+    assert kinds(sink) == [["result", "stop"]]
+    patient[0]()
+    assert len(sink.lines) == 1

@@ -256,8 +256,16 @@ class MemoryJournal:
         self._write("alarm", event_id, witness, tuple(found))
 
     def result(
-        self, facts: SessionFacts, event_id: str, rows: int | None, duration_ms: float, sqlstate: str | None
+        self,
+        facts: SessionFacts,
+        event_id: str,
+        rows: int | None,
+        duration_ms: float,
+        sqlstate: str | None,
+        *,
+        soon: bool = False,
     ) -> None:
+        assert soon in (True, False)
         assert facts.session and duration_ms >= 0
         self._write("result", event_id, rows, sqlstate)
 
