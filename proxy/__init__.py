@@ -25,6 +25,7 @@ The rooms
 ``errors``         refusals and protocol errors, each with its SQLSTATE                                pure
 ``verdict``        the contract between engine, session and audit: Context, Effect, Verdict            pure
 ``settings``       the settings that decisions depend on, with guc.c's transaction semantics           pure
+``copying``        how the rows of a COPY FROM STDIN are checked: a part of that contract                  pure
 ``journal``        how the session tells the audit what happens                                        pure
 ``wire``           bytes <-> messages of protocol 3                                                    pure
 ``session``        one client's protocol state: startup, transaction, statements, replies              pure
@@ -40,7 +41,7 @@ The rooms
 =================  ==================================================================================  =========
 
 Imports go one way: cli → server → {session, engine, audit, catalog}; session → wire; engine → {sql, policy, masks,
-catalog.model}; everything may import errors, verdict, settings and journal. ``make lint`` checks it.
+catalog.model}; everything may import errors, verdict, copying, settings and journal. ``make lint`` checks it.
 
 Where something new goes
 ------------------------

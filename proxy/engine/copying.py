@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Column, Relation
+from proxy.copying import COPY_BINARY_TYPES, CopyCheck, CopyFormat, CopyGroup
 from proxy.engine.aliases import alias
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.engine.forms import copied_columns
@@ -39,7 +40,7 @@ from proxy.policy.model import (
 from proxy.sql.copy_options import UnreadableCopy, copy_format
 from proxy.sql.facts import Facts
 from proxy.sql.quote import identifier, qualified
-from proxy.verdict import COPY_BINARY_TYPES, ColumnUse, CopyCheck, CopyFormat, CopyGroup, DeferredCheck
+from proxy.verdict import ColumnUse, DeferredCheck
 
 _GIVEN, _KEYS, _VALUE = alias("g"), alias("y"), alias("c")
 _WAY_OUT = "Write it as INSERT."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from proxy.catalog.model import Relation
+from proxy.copying import CopyCheck
 from proxy.engine.definitions import check_stored, copy_clause
 from proxy.engine.forms import Reference, copied_columns
 from proxy.engine.grounds import Grounds
@@ -20,7 +21,7 @@ from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Edit, splicer_of
 from proxy.sql.tree import nodes
-from proxy.verdict import ColumnUse, CopyCheck, DeferredCheck, Origins
+from proxy.verdict import ColumnUse, DeferredCheck, Origins
 
 
 @dataclass(frozen=True, slots=True)

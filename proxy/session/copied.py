@@ -11,7 +11,7 @@ from struct import Struct
 from typing import IO, Final
 from uuid import UUID
 
-from proxy.verdict import CopyCheck, CopyGroup
+from proxy.copying import CopyCheck, CopyGroup
 from proxy.wire.copy_binary import CopyBinary
 from proxy.wire.copy_text import CopyText, UnusualCopyData
 

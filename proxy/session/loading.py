@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum, auto
 
+from proxy.copying import CopyGroup
 from proxy.session.copied import CopiedRows, Spool
 from proxy.session.events import Run
-from proxy.verdict import CopyGroup, StatementVerdict, Verdict
+from proxy.verdict import StatementVerdict, Verdict
 from proxy.wire import backend
 
 

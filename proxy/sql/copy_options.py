@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from proxy.copying import CopyFormat
 from proxy.sql.grammar import Node
-from proxy.verdict import CopyFormat
 
 _PLAIN: Final = frozenset({"format", "delimiter", "null", "header", "quote", "escape", "encoding", "freeze"})
 _HARMLESS: Final = frozenset({"force_null", "log_verbosity"})

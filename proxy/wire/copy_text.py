@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from proxy.verdict import CopyFormat
+from proxy.copying import CopyFormat
 
 MAX_ROW: Final = 64 * 1024 * 1024
 """Bytes of a row, at most: one is held until its end has come."""

@@ -12,19 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from proxy.copying import CopyCheck, CopyFormat, CopyGroup
 from proxy.errors import Refusal
-from proxy.verdict import (
-    Begin,
-    Commit,
-    CopyCheck,
-    CopyFormat,
-    CopyGroup,
-    DeferredCheck,
-    Prepare,
-    Rollback,
-    StatementVerdict,
-    Verdict,
-)
+from proxy.verdict import Begin, Commit, DeferredCheck, Prepare, Rollback, StatementVerdict, Verdict
 
 SECRET = "_s3cret"
 REFUSAL = Refusal("42501", "consentry: row refused", "Columns: checked.n.", "Write a positive one.")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.verdict import CopyFormat
+from proxy.copying import CopyFormat
 from proxy.wire.copy_binary import CopyBinary
 from proxy.wire.copy_text import CopyText, UnusualCopyData
 from tests.fix_postgres import Database
