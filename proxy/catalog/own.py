@@ -41,14 +41,14 @@ _SETTINGS = {
     "lock_timeout": "500",
     "statement_timeout": "10000",
     "quote_all_identifiers": "off",
+    "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-_PREPARE = "SELECT {}, pg_catalog.current_setting('transaction_isolation')".format(
+_PREPARE = "SELECT {}, pg_catalog.pg_my_temp_schema(), pg_catalog.current_setting('transaction_isolation')".format(
     ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 )
 
-
-_TEMPORARY = "SELECT pg_catalog.pg_my_temp_schema()"
+_ATTEMPTS = 3
 _SCHEMAS = queries.changed([queries.SOURCES["schemas"]])
 
 
@@ -73,12 +73,12 @@ class OwnCatalog:
         if self._assembly is None:
             self._rows, self._assembly, self._catalog = await self._fork()
         assert self._rows is not None  # noqa: S101 - set together
-        async with _apart(ask, savepoint) as isolation:
+        async with _apart(ask, savepoint) as (isolation, temporary):
             if savepoint is not None and isolation != "read committed" and not steady:
                 message = "others changed the catalog since the transaction's snapshot"
                 raise Unreadable(message)
             others = self._committed()
-            changes = await _OwnIntrospection(_Connection(ask)).changes(self._rows)
+            changes = await _OwnIntrospection(_Connection(ask), temporary).changes(self._rows)
         if changes is not None:
             rows, assembly, before = self._rows, self._assembly, self._catalog
             self._assembly = None  # half of the changes are worse than nothing, should the rest fail
@@ -101,29 +101,46 @@ def _take_over(rows: SystemRows, assembly: Assembly, changes: Changes, before: C
 
 
 @asynccontextmanager
-async def _apart(ask: Ask, savepoint: str | None) -> AsyncIterator[str]:
-    """Leaves the client's transaction, settings and connection as they were. Gives the isolation level."""
+async def _apart(ask: Ask, savepoint: str | None) -> AsyncIterator[tuple[str, int]]:
+    """Leaves the client's transaction, settings and connection as they were. Gives the isolation level, and the OID of
+    the session's temporary schema, 0 if it has none."""
     begin = f'SAVEPOINT "{savepoint}"' if savepoint else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     end = [f'ROLLBACK TO SAVEPOINT "{savepoint}"', f'RELEASE SAVEPOINT "{savepoint}"'] if savepoint else ["ROLLBACK"]
     await ask(begin, ())
     try:
         _, rows = await ask(_PREPARE, ())
-        yield (rows[0][-1] or b"").decode()
+        temporary, isolation = rows[0][-2:]
+        yield (isolation or b"").decode(), int(temporary or 0)
     finally:
-        for statement in end:
-            await ask(statement, ())
+        await _leave(ask, end)
+
+
+async def _leave(ask: Ask, end: Sequence[str]) -> None:
+    """Whoever cancels a statement may hit these, too: they are said again then."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            for statement in end:
+                await ask(statement, ())
+        except ConnectionError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 class _OwnIntrospection(Introspection):
-    """Reads in the transaction that is there."""
+    """Reads in the transaction that is there. ``temporary``: the OID of the session's temporary schema, or 0."""
+
+    def __init__(self, connection: _Connection, temporary: int) -> None:
+        super().__init__(connection)
+        self._temporary = temporary
 
     async def changes(self, known: SystemRows) -> Changes | None:
         found = await super().changes(known)
-        temporary = await self._connection.fetchval(_TEMPORARY)
-        if found is not None and temporary:
+        if found is not None and self._temporary:
             # The schema may be an old one, which another session used before under its number.
-            (schema,) = await self._connection.fetch(_SCHEMAS, [temporary])
-            found.rows.setdefault("schemas", {})[temporary] = json.loads(schema["rows"])
+            (schema,) = await self._connection.fetch(_SCHEMAS, [self._temporary])
+            found.rows.setdefault("schemas", {})[self._temporary] = json.loads(schema["rows"])
         return found
 
     def _snapshot(self) -> Any:
@@ -155,9 +172,6 @@ class _Connection:
             tuple(None if value is None else read(value) for read, value in zip(readers, row, strict=True))
             for row in rows
         ]
-
-    async def fetchval(self, query: str, *arguments: object) -> Any:
-        return (await self.fetchrow(query, *arguments))[0]
 
     async def execute(self, query: str) -> None:
         await self._ask(query, ())

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
+from proxy.errors import INVALID_SQL_STATEMENT_NAME, QUERY_CANCELED
 from proxy.server import cancel
 from proxy.server.certificates import ALPN
 from proxy.server.connect import connect, keep_alive
@@ -137,6 +138,14 @@ class _Upstream(_Side):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self.gone = True
         self._link.upstream_closed()
+
+
+class Unanswered(ConnectionError):
+    """What the upstream said instead of an answer to a question of our own, with its SQLSTATE if it said anything."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.error)
+        self.sqlstate = answer.sqlstate
 
 
 class Link:
@@ -330,29 +339,35 @@ class Link:
         self.flush()
 
     async def _read_own(self, command: ReadOwnCatalog) -> None:
-        try:
-            if self._own is None:
-                self._own = self._catalogs.own(command.database)
-            catalog = await self._own.read(self._ask, command.savepoint, steady=command.steady)
-        except Exception as error:
-            if not self.session.ended:
-                _log.warning("what a session of database %s sees cannot be read: %s", command.database, error)
-            self._own = None
-            self.session.own_catalog_read(None)
-        else:
-            self.session.own_catalog_read(catalog)
+        catalog, canceled = None, ""
+        for _ in range(2):
+            try:
+                if self._own is None:
+                    self._own = self._catalogs.own(command.database)
+                catalog = await self._own.read(self._ask, command.savepoint, steady=command.steady)
+                break
+            except Exception as error:
+                self._own = None
+                if isinstance(error, Unanswered) and error.sqlstate == INVALID_SQL_STATEMENT_NAME:
+                    continue  # code of the client's deallocated what was prepared for it
+                if isinstance(error, Unanswered) and error.sqlstate == QUERY_CANCELED:
+                    canceled = str(error)
+                elif not self.session.ended:
+                    _log.warning("what a session of database %s sees cannot be read: %s", command.database, error)
+                break
+        self.session.own_catalog_read(catalog, canceled)
         self.flush()
 
     async def _ask(
         self, text: str, parameters: Sequence[str]
     ) -> tuple[Sequence[tuple[str, int]], Sequence[Sequence[bytes | None]]]:
-        """One question to the upstream on the session's connection. Raises ConnectionError, or what it answered."""
+        """One question to the upstream on the session's connection. Raises Unanswered, or what it answered."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.session.ask(text, parameters, answered.set_result)
         self.flush()
         answer = await answered
         if answer.error:
-            raise ConnectionError(answer.error)
+            raise Unanswered(answer)
         return answer.columns, answer.rows
 
     async def _confirm(self, database: str) -> None:

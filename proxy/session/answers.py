@@ -277,6 +277,7 @@ class Answers:
                     )
                 case Deallocate(None) | DiscardAll():
                     dialogue.statements.clear(keep=b"")
+                    dialogue.inquiry.forget()
                     unnamed = dialogue.statements.confirmed().get(b"")
                     if unnamed is not None:
                         unnamed.variants.clear()

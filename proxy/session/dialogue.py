@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 from typing import Final
 
 from proxy.catalog.model import Catalog
-from proxy.errors import Refusal
+from proxy.errors import QUERY_CANCELED, Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
 from proxy.session.copied import Spool
 from proxy.session.events import Clock, Events, Run
@@ -33,8 +33,9 @@ FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
 class Dialogue:
     """``private`` begins every name that the session makes upstream on its own; clients cannot guess it.
 
-    ``awaiting_own``: nothing may be decided before the session's own catalog was read. ``unsynced``: something was sent
-    since the upstream was last ready for a query. ``began_with``: what all saw when the transaction block began.
+    ``awaiting_own``: nothing may be decided before the session's own catalog was read. ``canceled``: the message that
+    waited for that is to fail so. ``unsynced``: something was sent since the upstream was last ready for a query.
+    ``began_with``: what all saw when the transaction block began.
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
     ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
@@ -60,6 +61,7 @@ class Dialogue:
     awaiting_catalog: bool = False
     inquiry: Inquiry = field(init=False)
     awaiting_own: bool = False
+    canceled: Refusal | None = None
     unsynced: bool = False
     began_with: Catalog | None = None
     awaiting_plan: CheckPlan | None = None
@@ -102,15 +104,21 @@ class Dialogue:
         steady = self.began_with is self.circumstances.committed
         self.outbox.commands.append(ReadOwnCatalog(self.database, savepoint, steady))
 
-    def own_read(self, catalog: Catalog | None) -> None:
-        """The session's own catalog, None where it cannot be read. Raises StateLost if reading it left traces."""
+    def own_read(self, catalog: Catalog | None, canceled: str = "") -> None:
+        """The session's own catalog, None where it cannot be read: for good, or because the client ``canceled`` what
+        waits for it. Raises StateLost if reading it left traces."""
         self.awaiting_own = False
-        if self.inquiry.status != self._open:
+        if canceled:
+            self.canceled = Refusal(QUERY_CANCELED, canceled)
+        if canceled and self.transaction.in_block and self.inquiry.status == backend.FAILED_TRANSACTION:
+            self.transaction.fail()  # what was canceled was the savepoint that would have kept it from that
+            self.status = backend.FAILED_TRANSACTION
+        elif self.inquiry.status != self._open:
             raise StateLost("reading the catalog changed the transaction's state")
-        if catalog is None:
-            self.transaction.overlay.give_up()
-        else:
+        if catalog is not None:
             self.transaction.overlay.show(catalog, self.transaction.in_block)
+        elif not canceled:
+            self.transaction.overlay.give_up()
         self.circumstances.changed()
 
     @property

@@ -1,7 +1,8 @@
 """Questions of our own to the upstream on the client's connection, between two messages of the client's.
 
 Each is a Parse, Bind, Describe, Execute and Close of a private name, with a Sync. So it must not be asked while an
-answer to the client is under way, nor in an implicit transaction, which the Sync would end.
+answer to the client is under way, nor in an implicit transaction, which the Sync would end. A long question takes the
+upstream as much time to plan as to answer, so it stays prepared for the next time.
 """
 
 from __future__ import annotations
@@ -28,17 +29,24 @@ _SILENT: Final = frozenset(
         backend.NOTICE_RESPONSE,
     }
 )
+_LONG: Final = 2048
+"""Characters of a question that is worth to be kept."""
+_KEPT: Final = 8
+"""Questions."""
 _OURS: Final = frozenset({"search_path"})
 """Settings that questions change for themselves and that the upstream reports to the client (PostgreSQL 18)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``columns``: name and type OID of each; ``rows`` in text format; ``error``: why there are none."""
+    """``columns``: name and type OID of each; ``rows`` in text format; ``error``: why there are none, with ``sqlstate``
+    if it was the upstream that said so.
+    """
 
     columns: Sequence[tuple[str, int]] = ()
     rows: Sequence[Sequence[bytes | None]] = ()
     error: str = ""
+    sqlstate: str = ""
 
 
 @dataclass(slots=True)
@@ -48,10 +56,12 @@ class Inquiry:
     outbox: Outbox
     private: bytes
     status: int = backend.IDLE
+    _kept: dict[str, bytes] = field(default_factory=dict)
+    _number: int = 0
     _answered: Callable[[Answer], None] | None = None
     _columns: list[tuple[str, int]] = field(default_factory=list)
     _rows: list[list[bytes | None]] = field(default_factory=list)
-    _error: str = ""
+    _error: tuple[str, str] = ("", "")
 
     @property
     def pending(self) -> bool:
@@ -63,17 +73,35 @@ class Inquiry:
         if self._answered is not None:
             raise StateLost("a question was asked before the last was answered")
         self._answered = answered
-        self._columns, self._rows, self._error = [], [], ""
-        name = self.private + b"inquiry"
-        self.outbox.upstream += [
-            frontend.parse(name, text.encode()),
-            frontend.bind(name, name, _in_text(parameters)),
-            frontend.describe(frontend.PORTAL, name),
-            frontend.execute(name),
-            frontend.close(frontend.PORTAL, name),
-            frontend.close(frontend.STATEMENT, name),
-            frontend.SYNC_MESSAGE,
+        self._columns, self._rows, self._error = [], [], ("", "")
+        portal = self.private + b"inquiry"
+        kept = self._kept.get(text)
+        name = kept or self._name(text, portal)
+        # A question that failed did not come to the Close of what it had made.
+        messages = [
+            frontend.close(frontend.PORTAL, portal),
+            frontend.bind(portal, name, _in_text(parameters)),
+            frontend.describe(frontend.PORTAL, portal),
+            frontend.execute(portal),
+            frontend.close(frontend.PORTAL, portal),
         ]
+        if kept is None:
+            messages[:0] = [frontend.close(frontend.STATEMENT, name), frontend.parse(name, text.encode())]
+        if name == portal:
+            messages.append(frontend.close(frontend.STATEMENT, name))
+        self.outbox.upstream += [*messages, frontend.SYNC_MESSAGE]
+
+    def _name(self, text: str, portal: bytes) -> bytes:
+        """What the statement is called: as the portal, unless it is kept."""
+        if len(text) < _LONG or len(self._kept) >= _KEPT:
+            return portal
+        self._number += 1
+        name = self._kept[text] = b"%s %d" % (portal, self._number)
+        return name
+
+    def forget(self) -> None:
+        """Every prepared statement of the connection is gone."""
+        self._kept.clear()
 
     def judge(self, kind: int, whole: bytes) -> bytes | None:
         """What the client gets for a message of the upstream's: nothing, but what would have come without us too."""
@@ -84,11 +112,12 @@ class Inquiry:
                 self._rows.append(backend.read_row(whole))
             case backend.ERROR_RESPONSE:
                 fields = backend.read_fields(whole)
-                self._error = self._error or f"{fields.get('C')} {fields.get('M')}"
+                if not self._error[0]:
+                    self._error = fields.get("M") or "an error", fields.get("C", "")
                 return None if fields.get("V", fields.get("S")) in ("FATAL", "PANIC") else b""
             case backend.READY_FOR_QUERY:
                 self.status = whole[5]
-                self._finish(Answer(self._columns, self._rows, self._error))
+                self._finish(Answer(self._columns, self._rows, *self._error))
             case backend.NOTIFICATION_RESPONSE:
                 return None
             case backend.PARAMETER_STATUS:
@@ -103,6 +132,8 @@ class Inquiry:
 
     def _finish(self, answer: Answer) -> None:
         answered, self._answered = self._answered, None
+        if answer.error:
+            self._kept.clear()  # who knows what became of them
         if answered is not None:
             answered(answer)
 

@@ -153,12 +153,24 @@ class Queries:
         if verdict.told_by == "grammar" or (verdict.told_by and not transaction.failed):
             self._tell(verdict, refusal, run)
             return
+        self._fail(refusal, run)
+
+    def cancel(self, refusal: Refusal, expected: str) -> None:
+        """The client canceled the query while it, or the rest of it, waited."""
+        parts, self._parts = self._parts, None
+        if parts is not None and parts.run is not None and parts.run.open:
+            self._dialogue.events.abandon(parts.run, refusal.sqlstate)
+        self._fail(refusal, None, expected)
+
+    def _fail(self, refusal: Refusal, run: Run | None, expected: str = UNDEFINED_TABLE) -> None:
+        """Sends what fails upstream, and that with ``refusal``."""
+        transaction = self._dialogue.transaction
         reply = Reply(
             frontend.QUERY,
             run=run,
             barrier=transaction.dirty and not transaction.in_block,
             refused=refusal,
-            expected=UNDEFINED_TABLE,
+            expected=expected,
         )
         self._forget_unnamed(reply)
         self._send(frontend.QUERY, frontend.query(FAILING_QUERY), reply)

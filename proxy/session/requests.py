@@ -18,15 +18,23 @@ from proxy.session.circumstances import refused
 from proxy.session.commits import ROLLBACK, Commits, Step, rolled_back
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import FAILING_QUERY, Dialogue
+from proxy.session.events import Run
 from proxy.session.loading import copies
 from proxy.session.loads import Loads
 from proxy.session.names import Unsettled
 from proxy.session.queries import Queries
-from proxy.session.reasons import FUNCTION_CALL, UNDEFINED_TABLE, too_long
+from proxy.session.reasons import (
+    FAILED_TRANSACTION,
+    FUNCTION_CALL,
+    UNDEFINED_PORTAL,
+    UNDEFINED_STATEMENT,
+    UNDEFINED_TABLE,
+    too_long,
+)
 from proxy.session.replies import Reply
 from proxy.session.statements import Portal, Statement
 from proxy.verdict import Verdict
-from proxy.wire import frontend
+from proxy.wire import backend, frontend
 from proxy.wire.client import ClientMessages, Form, Frame, MessageLimits
 
 SLOW_SECONDS: Final = 0.1
@@ -151,6 +159,10 @@ class Requests:
         return kind == frontend.FLUSH or self._messages.next_kind(beyond=(frontend.SYNC, frontend.FLUSH)) in _COPY
 
     def _decided(self, frame: Frame) -> bool:
+        refusal, self._dialogue.canceled = self._dialogue.canceled, None
+        if refusal is not None:
+            self._cancel(frame, refusal)
+            return True
         match frame.kind:
             case frontend.QUERY:
                 return self._queries.query(frame)
@@ -167,6 +179,8 @@ class Requests:
     def _must_wait(self, frame: Frame) -> bool:
         """Something that the decision rests on is not known yet."""
         dialogue = self._dialogue
+        if dialogue.canceled is not None:
+            return False
         if dialogue.replies.barriers or dialogue.awaiting or (dialogue.replies and self._too_early(frame.kind)):
             return True
         if not dialogue.must_read_own() or not self._depends_on_catalog(frame):
@@ -244,11 +258,17 @@ class Requests:
             for message, reply in hidden.told(dialogue, verdict, refusal, run, types):
                 self._send(reply.kind, message, reply)
             return
-        reply = Reply(frontend.PARSE, run=run, refused=refusal, expected=UNDEFINED_TABLE)
+        self._send(frontend.PARSE, *self._failing_parse(name, types, refusal, run))
+
+    def _failing_parse(
+        self, name: bytes, types: bytes, refusal: Refusal, run: Run | None, expected: str = UNDEFINED_TABLE
+    ) -> tuple[bytes, Reply]:
+        dialogue = self._dialogue
+        reply = Reply(frontend.PARSE, run=run, refused=refusal, expected=expected)
         if not name and dialogue.statements.known(b""):
             # PostgreSQL drops the unnamed statement before it reads the new one (exec_parse_message).
             reply.statement = dialogue.statements.change(b"", None, dialogue.segment)
-        self._send(frontend.PARSE, frontend.parse(name, FAILING_QUERY, types), reply)
+        return frontend.parse(name, FAILING_QUERY, types), reply
 
     def _bind(self, frame: Frame) -> bool:
         names = frontend.read_bind(frame.data)
@@ -338,6 +358,25 @@ class Requests:
         self._send(frontend.SYNC, whole, Reply(frontend.SYNC, barrier=barrier))
         dialogue.replies.skipping = False
         dialogue.segment += 1
+
+    def _cancel(self, frame: Frame, refusal: Refusal) -> None:
+        """The client canceled the message while it waited."""
+        if frame.form is Form.HEAD:
+            self._messages.skip_rest()
+        missing = self._dialogue.missing
+        failed = self._dialogue.status == backend.FAILED_TRANSACTION
+        expected = FAILED_TRANSACTION.sqlstate if failed else UNDEFINED_TABLE
+        match frame.kind:
+            case frontend.QUERY:
+                self._queries.cancel(refusal, expected)
+            case frontend.PARSE:
+                self._send(frontend.PARSE, *self._failing_parse(missing, b"\0\0", refusal, None, expected))
+            case frontend.BIND:
+                reply = Reply(frontend.BIND, refused=refusal, expected=UNDEFINED_STATEMENT)
+                self._send(frontend.BIND, frontend.bind(b"", missing), reply)
+            case _:  # a portal, or a function, that is missing
+                reply = Reply(frontend.EXECUTE, refused=refusal, expected=UNDEFINED_PORTAL)
+                self._send(frontend.EXECUTE, frontend.execute(missing), reply)
 
     def _describe(self, whole: bytes) -> bool:
         kind, name = frontend.read_target(whole)

@@ -277,13 +277,14 @@ class Session:
         if self.ended:
             answered(Answer(error="the session is over"))
 
-    def own_catalog_read(self, catalog: Catalog | None) -> None:
-        """What a ReadOwnCatalog asked for; None where it cannot be read."""
+    def own_catalog_read(self, catalog: Catalog | None, canceled: str = "") -> None:
+        """What a ReadOwnCatalog asked for; None where it cannot be read. ``canceled``: what the upstream said when the
+        client canceled it."""
 
         def work() -> None:
             self._upstream.read_rows = False
             if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_own:
-                self._dialogue.own_read(catalog)
+                self._dialogue.own_read(catalog, canceled)
                 self._advance()
                 self._leave_when_idle()
 

@@ -97,4 +97,4 @@ async def test_what_did_not_change_costs_little(database: Database, catalogs: Ca
         first = await own.read(ask, "consentry", steady=False)
         ask.asked = 0
         second = await own.read(ask, "consentry", steady=False)
-        assert ask.asked == 6 and second.relations is first.relations
+        assert ask.asked == 5 and second.relations is first.relations

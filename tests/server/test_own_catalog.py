@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,7 +35,7 @@ purposes:
   care: {description: To treat, basis: contract, categories: [telephone_number], accounts: any}
 roles:
   postgres: {purposes: [care], default_purpose: care, ddl: true}
-functions: {trusted: [public.old]}
+functions: {trusted: [public.old, public.deallocating]}
 """
 
 SCHEMA = """
@@ -42,6 +44,7 @@ INSERT INTO patients VALUES (1, '张三', '13812345678'), (2, 'Anna', '138000000
 CREATE TABLE wards (id int PRIMARY KEY, title text);
 INSERT INTO wards VALUES (7, 'north'), (8, 'south');
 CREATE FUNCTION old(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION deallocating() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$;
 """
 
 
@@ -331,3 +334,57 @@ def test_a_pipeline_without_a_sync(server: WatchedServer, clinic: Database) -> N
             )
         )
     assert [line for line in found if "north" in line] and not [line for line in found if line.startswith("E")]
+
+
+def test_whoever_cancels_while_it_is_read(server: WatchedServer, clinic: Database) -> None:
+    """A cancel may come when the upstream is asked for the catalog; the statement that waits for it fails as canceled,
+    and the session goes on."""
+    stop, errors = threading.Event(), []
+    with connect(server, clinic) as connection, psycopg.connect(clinic.dsn(), autocommit=True) as other:
+        pid = connection.info.backend_pid
+
+        def cancel() -> None:
+            pick = random.Random(1)
+            while not stop.wait(pick.random() / 100):
+                other.execute("SELECT pg_cancel_backend(%s)", [pid])
+
+        connection.execute("SET search_path = public, pg_temp")
+        canceling = threading.Thread(target=cancel)
+        canceling.start()
+        try:
+            for number in range(40):
+                try:
+                    with connection.transaction():
+                        connection.execute(f"CREATE TABLE t{number} (id int, v text)".encode())
+                        connection.execute(f"INSERT INTO t{number} SELECT 1, 'x'".encode(), prepare=number % 2 == 0)
+                        connection.execute(f"ALTER TABLE t{number} DROP COLUMN v".encode())
+                        connection.execute(f"SELECT * FROM t{number}".encode())
+                except psycopg.Error as error:
+                    errors.append(error.diag.sqlstate)
+        finally:
+            stop.set()
+            canceling.join()
+        assert set(errors) == {"57014"}
+        while True:  # one may still be under way
+            try:
+                assert connection.execute("SHOW search_path").fetchall() == [("public, pg_temp",)]
+                break
+            except psycopg.errors.QueryCanceled:
+                pass
+
+
+DEALLOCATED = ["DEALLOCATE ALL", "DISCARD ALL", "SELECT deallocating()"]
+
+
+@pytest.mark.parametrize("text", DEALLOCATED)
+def test_what_is_prepared_for_it_may_go(server: WatchedServer, clinic: Database, text: str) -> None:
+    with connect(server, clinic) as connection:
+        for number in range(3):
+            with connection.transaction():
+                connection.execute(f"CREATE TABLE t{number} (id int)".encode())
+                connection.execute(f"INSERT INTO t{number} VALUES (1)".encode())
+            connection.execute(text.encode())
+        assert connection.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
+        with connection.transaction():
+            connection.execute("ALTER TABLE t1 ADD COLUMN n int DEFAULT 5")
+            assert connection.execute("SELECT n FROM t1").fetchall() == [(5,)]
