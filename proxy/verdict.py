@@ -143,11 +143,13 @@ class ChangeCatalog:
     """DDL: the catalog must be read anew before the next statement is decided (at COMMIT inside a transaction).
 
     ``code``: it may have made a function, operator, view, trigger or the like, which nobody can judge before the
-    session's own catalog was read. ``temporary``: it may have made something temporary beside tables.
+    session's own catalog was read. ``temporary``: it may have made something temporary beside tables. ``redirects``:
+    statements that were judged before would run other code, so none may be under way when it becomes effective.
     """
 
     code: bool = False
     temporary: bool = False
+    redirects: bool = False
 
 
 Effect = (
@@ -245,7 +247,8 @@ class Engine(Protocol):
         ...
 
     def admit(self, context: Context) -> Refusal | None:
-        """Judges the session once its true role is known: is its purpose granted, its way of declaring open?"""
+        """Judges the session once its true role is known: is its purpose granted, its way of declaring open, is the
+        code trusted that its start runs? Of a session that is still to log in, all but the settings is known."""
         ...
 
     def decisions(self, context: Context) -> Decisions:

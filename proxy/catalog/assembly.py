@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from proxy.catalog.columns import Columns
-from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Catalog, Function, Operator, Type
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Catalog, EventTrigger, Function, Operator, Type
 from proxy.catalog.pace import unhurried
 from proxy.catalog.reach import Class, Object
 from proxy.catalog.relations import Relations
@@ -76,6 +76,7 @@ class Assembly:
         self._type_depends: dict[int, frozenset[Object]] = {}
         self._implicit_casts: frozenset[int] = frozenset()
         self._builtin_casts: frozenset[int] = frozenset()
+        self._event_triggers: tuple[EventTrigger, ...] = ()
 
     def fork(self, rows: SystemRows) -> Assembly:
         """The same catalog, to be built on with other changes to ``rows``, a fork of those of this assembly."""
@@ -89,6 +90,7 @@ class Assembly:
         forked._types = self._types.fork()
         forked._type_depends = dict(self._type_depends)
         forked._implicit_casts, forked._builtin_casts = self._implicit_casts, self._builtin_casts
+        forked._event_triggers = self._event_triggers
         return forked
 
     def catalog(self, changes: Changes, before: Catalog | None) -> Catalog:
@@ -109,6 +111,9 @@ class Assembly:
             casts = [row for group in self._rows.rows["casts"].values() for row in group]
             self._implicit_casts = frozenset(row["function"] for row in casts if row["context"] in _AUTOMATIC)
             self._builtin_casts = frozenset(row["function"] for row in casts if _between_builtin_types(row))
+        if changes.keys("event_triggers"):
+            triggers = self._rows.rows["event_triggers"]
+            self._event_triggers = tuple(_event_trigger(row) for _, group in sorted(triggers.items()) for row in group)
         catalog = self._snapshot(1 if before is None else before.generation)
         if catalog == before:
             return before
@@ -128,6 +133,7 @@ class Assembly:
             types_named=self._types.named,
             implicit_casts=self._implicit_casts,
             builtin_casts=self._builtin_casts,
+            event_triggers=self._event_triggers,
         )
 
     def _follow_schemas(self, changes: Changes) -> bool:
@@ -225,6 +231,11 @@ def _replaced(before: dict[_Key, _Value], changes: Mapping[_Key, _Value | None])
         else:
             after[key] = value
     return after
+
+
+def _event_trigger(row: Row) -> EventTrigger:
+    tags = frozenset(filter(None, (row["tags"] or "").split(",")))
+    return EventTrigger(row["name"], row["event"], tags, row["function"], row["announces"])
 
 
 def _of(catalog: Class, objects: Iterable[Object]) -> set[int]:

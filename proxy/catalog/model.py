@@ -170,6 +170,22 @@ class Type:
 
 
 @dataclass(frozen=True, slots=True)
+class EventTrigger:
+    """An event trigger that is enabled: at which ``event`` (``ddl_command_start``, ``ddl_command_end``, ``sql_drop``,
+    ``table_rewrite``, ``login``), for which command tags (empty: for all), and the OID of its function.
+
+    ``announces``: the version of that function when it did nothing but to announce a change of the catalog
+    (:mod:`proxy.catalog.announcement`), or 0.
+    """
+
+    name: str
+    event: str
+    tags: frozenset[str]
+    function: int
+    announces: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """One snapshot of one database. ``generation`` grows with each change; equal generations are equal catalogs."""
 
@@ -187,6 +203,7 @@ class Catalog:
     """Functions of casts that users made and that PostgreSQL applies without being asked (implicit or assignment)."""
     builtin_casts: frozenset[int] = frozenset()
     """Functions of casts that users made between PostgreSQL's own types, which no type of theirs shows."""
+    event_triggers: tuple[EventTrigger, ...] = ()
     committed: Catalog | None = field(default=None, compare=False, repr=False)
     """Where this is what one session alone sees (temporary objects, an open transaction): the catalog of all others."""
 

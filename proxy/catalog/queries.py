@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from proxy.catalog.announcement import BODY
 from proxy.catalog.reach import Class
 
 _FIRST = 16384
@@ -29,6 +30,8 @@ _RECENT = "pg_catalog.age(xmin) <= (SELECT before FROM horizons)"
 _KEYS = "$keys"
 _NUMBER = "::pg_catalog.oid::pg_catalog.int8"
 _YOUNG = "(pg_catalog.age(xmin) <= (SELECT now FROM horizons))::pg_catalog.int4"
+
+_ANNOUNCING = "'" + BODY.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,13 @@ _SOURCES = (
            "partattrs::pg_catalog.int2[] || ARRAY(SELECT m[1]::pg_catalog.int2 "
            r"FROM pg_catalog.regexp_matches(partexprs::pg_catalog.text, ':varattno (\d+) ', 'g') AS m) AS numbers",
            of_relations=True, code=Class.RELATION),
+    Source("event_triggers", "pg_event_trigger", "oid",
+           "evtname AS name, evtevent::pg_catalog.text AS event, evtfoid::oid AS function, "
+           "pg_catalog.array_to_string(evttags, ',') AS tags, "
+           "COALESCE((SELECT p.xmin::pg_catalog.text::pg_catalog.int8 FROM pg_catalog.pg_proc p "
+           "JOIN pg_catalog.pg_language l ON l.oid = p.prolang "
+           f"WHERE p.oid = evtfoid AND l.lanname = 'plpgsql' AND p.prosrc = {_ANNOUNCING}), 0) AS announces",
+           "evtenabled <> 'D'", order="oid"),
     Source("extensions", "pg_extension", "oid", "extname AS name"),
     Source("members", "pg_depend", "refobjid", "classid::oid AS class, objid::oid AS oid",
            "deptype = 'e' AND refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass"),

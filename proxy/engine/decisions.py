@@ -14,6 +14,7 @@ import structlog
 
 from proxy.catalog.model import Catalog
 from proxy.engine.aliases import TOKEN
+from proxy.engine.event_triggers import check_login, logs_in
 from proxy.engine.grounds import Grounds
 from proxy.engine.judge import judge
 from proxy.engine.protected import Protected, protect
@@ -158,6 +159,8 @@ class ConsentEngine:
             if purpose:
                 state.check_declared(purpose, context.purpose_source or "startup")
             state.path()
+            if logs_in(context.catalog):
+                check_login(state.role, context.policy, context.catalog, self._protected(context)[1])
         except Refused as refused:
             return with_contact(refused.refusal, context.policy)
         return None

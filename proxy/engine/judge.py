@@ -16,6 +16,7 @@ from proxy.engine.grounds import Grounds
 from proxy.engine.inner import check_inner, prepared
 from proxy.engine.maintenance import check_vacuum
 from proxy.engine.reading import Reading, qualify, read
+from proxy.engine.redirection import redirects
 from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
 from proxy.engine.resolve import Resolved, resolve
 from proxy.engine.session_state import SessionState
@@ -31,7 +32,7 @@ from proxy.sql.reader import disagreement
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
 from proxy.sql.tree import constant
-from proxy.verdict import Begin, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
+from proxy.verdict import Begin, ChangeCatalog, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
 
 _FOUND_BY_ANALYSIS = frozenset({"42P01", "42883", "0A000"})
 _SECOND_READING = 16 * 1024
@@ -238,7 +239,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
     verdict = replace(_verdict(facts, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
-    verdict = replace(verdict, effects=tuple(state.resolved(effect) for effect in facts.effects))
+    verdict = replace(verdict, effects=_effects(facts, resolved, state, grounds))
     if facts.statement.kind == "PrepareStmt":
         effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
         verdict = replace(verdict, effects=effects)
@@ -251,6 +252,19 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     return _Judged(
         verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts), unforeseen=resolved.unforeseen
     )
+
+
+def _effects(facts: Facts, resolved: Resolved, state: SessionState, grounds: Grounds) -> tuple[Effect, ...]:
+    """What the statement changes. What a role with ``code: true`` redirects is no business of anybody's."""
+    code = state.role is not None and state.role.code
+    found: list[Effect] = []
+    for effect in facts.effects:
+        if isinstance(effect, ChangeCatalog):
+            redirecting = effect.redirects or redirects(facts, resolved.named, state, grounds.trust)
+            found.append(replace(effect, redirects=redirecting and not code))
+        else:
+            found.append(state.resolved(effect))
+    return tuple(found)
 
 
 def _names_protected(resolved: Resolved, grounds: Grounds) -> bool:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.ddl import check_ddl, check_truncate
 from proxy.engine.definitions import copy_clause, unforeseen
+from proxy.engine.event_triggers import check_event_triggers
 from proxy.engine.grounds import Grounds
 from proxy.engine.reach import check_reach, matters
+from proxy.engine.redirection import check_names_taken
 from proxy.engine.refusals import denied, undefined_relation, unsupported
 from proxy.engine.schema_change import SchemaChange
 from proxy.engine.search_path import find
@@ -77,6 +79,8 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):
             resolved.shadows.append((name, relation.schema))
     if KINDS[facts.statement.kind][0] is Family.DDL or copy_clause(facts) is not None:
+        check_names_taken(facts, state, grounds.trust)
+        check_event_triggers(facts, state, grounds.trust)
         change = SchemaChange(facts, state, grounds, resolved.named)
         check_ddl(change)
         return replace(resolved, unforeseen=unforeseen(change))

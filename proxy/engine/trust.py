@@ -206,6 +206,11 @@ class Trust:
             }
         )
 
+    def calls(self, name: str) -> bool:
+        """Statements may call something by this name: a function that is trusted, or a type as if it were one."""
+        functions = self._catalog.functions_named.get(name, ())
+        return name in self._catalog.types_named or any(self.function(function) for function in functions)
+
     def attributes(self, names: Iterable[str], path: tuple[str, ...], *, rows_only: bool) -> list[str]:
         """Untrusted functions of one value (``rows_only``: of one row) that a name behind a dot may mean."""
         refused = set()

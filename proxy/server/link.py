@@ -18,6 +18,7 @@ from proxy.server.tls import TlsTransport
 from proxy.session import (
     Answer,
     Cancel,
+    CancelOwn,
     CatalogSource,
     CheckPlan,
     ClientEncryption,
@@ -41,6 +42,9 @@ LINGER_SECONDS: Final = 10.0
 """How long a side that was closed may take to read what was written to it."""
 
 CONNECT_SECONDS: Final = 30.0
+
+OTHERS_SECONDS: Final = 0.01
+"""How often a session looks whether the others that it waits for are done."""
 
 _log = logging.getLogger(__name__)
 
@@ -217,6 +221,9 @@ class Link:
         if session.unfinished and not self._turns:
             self._turns = True
             asyncio.get_running_loop().call_soon(self._go_on)
+        elif session.waits and not self._turns:
+            self._turns = True
+            asyncio.get_running_loop().call_later(OTHERS_SECONDS, self._go_on)
         if self._upstream is not None:
             self._upstream.read(not (self.client.full or session.holding))
             self.client.read(not (self._upstream.full or session.backlogged))
@@ -285,9 +292,8 @@ class Link:
                 self._start(self._confirm(database))
             case CheckPlan():
                 self._start(self._check_plan(command))
-            case Cancel(packet):
-                self._served.cancels += 1
-                self._start(self._cancel(packet))
+            case Cancel(packet) | CancelOwn(packet):
+                self._start(self._cancel(packet, own=isinstance(command, CancelOwn)))
             case Fault(error):
                 self._served.faults += 1
                 _log.error("fault in a session: %s", error, exc_info=error)
@@ -385,9 +391,11 @@ class Link:
         self.session.plan_checked(found)
         self.flush()
 
-    async def _cancel(self, packet: bytes) -> None:
+    async def _cancel(self, packet: bytes, *, own: bool) -> None:
+        self._served.cancels += not own
         await cancel.forward(packet, self._options.upstream, self._options.tls)
-        self.client.close()
+        if not own:
+            self.client.close()
 
     def _start_tls(self, command: StartTls) -> None:
         """Nothing was read since the session wanted it: what comes from now on is the handshake's."""

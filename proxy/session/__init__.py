@@ -36,6 +36,7 @@ from proxy.session.inquiry import Answer
 from proxy.session.observing import ObservingSession
 from proxy.session.outbox import (
     Cancel,
+    CancelOwn,
     CheckPlan,
     Close,
     Command,
@@ -52,6 +53,7 @@ from proxy.session.session import Session, Surroundings
 __all__ = [
     "Answer",
     "Cancel",
+    "CancelOwn",
     "CatalogSource",
     "CheckPlan",
     "ClientEncryption",

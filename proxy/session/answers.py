@@ -328,7 +328,7 @@ class Answers:
             if transaction.ready(status):
                 dialogue.close_portals()
                 dialogue.context_changed(before)
-        if dialogue.announced:
+        if dialogue.announced or dialogue.turn_since is not None:
             dialogue.withdraw()
 
     # --- errors and notices -------------------------------------------------------------------------------------------

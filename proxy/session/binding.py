@@ -22,6 +22,7 @@ from proxy.session.reasons import (
 )
 from proxy.session.replies import Reply
 from proxy.session.statements import WITHHELD, Portal, Statement, Variant
+from proxy.session.turns import Turns
 from proxy.verdict import Verdict
 from proxy.wire import backend, frontend
 
@@ -48,6 +49,7 @@ class Binding:
 
     def __init__(self, dialogue: Dialogue, cursors: Cursors) -> None:
         self._dialogue = dialogue
+        self._turns = Turns(dialogue)
         self._cursors = cursors
         self._numbers = count(1)
 
@@ -101,6 +103,10 @@ class Binding:
         verdict = decided if decided.refusal is not None else self._cursors.fetching(decided)
         if verdict is None:
             return None
+        turn = verdict if portal.applied else self._turns.taken(verdict)
+        if turn is None:
+            return None
+        verdict = turn
         if verdict.refusal is None and (portal.run is None or (portal.declared and not portal.run.open)):
             verdict, portal.run = dialogue.audited(verdict, portal.subjects)
             portal.rows = 0

@@ -194,6 +194,12 @@ class Circumstances:
         return verdict
 
     @property
+    def trusted(self) -> bool:
+        """The role is trusted with everything."""
+        role = self.policy.role(self._role)
+        return role is not None and role.code
+
+    @property
     def committed(self) -> Catalog:
         """What all sessions see."""
         return self._current(self._database)

@@ -40,7 +40,10 @@ class Dialogue:
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
     ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
     ``rolls_back``: a check before COMMIT failed, and the transaction is to be rolled back. ``loading``: a COPY FROM
-    STDIN whose rows are checked is under way; ``open_spool`` opens files for their subjects.
+    STDIN whose rows are checked is under way; ``open_spool`` opens files for their subjects. ``held``: a message waits
+    for other sessions. ``partial``: a part of a simple query is still to be sent. ``waits_since``, ``turn_since``: of a
+    change that must be alone, by the clock (:mod:`proxy.session.turns`); ``turn_cancelled``: it was cancelled, by the
+    packet ``cancel``.
     """
 
     outbox: Outbox
@@ -69,6 +72,12 @@ class Dialogue:
     types_sought: tuple[int, ...] = ()
     rolls_back: bool = False
     announced: bool = False
+    held: bool = False
+    partial: bool = False
+    waits_since: float | None = None
+    turn_since: float | None = None
+    cancel: bytes = b""
+    turn_cancelled: bool = False
     open_spool: Spool = TemporaryFile
     loading: Loading | None = None
     terminated: bool = False
@@ -242,10 +251,22 @@ class Dialogue:
             self.migrations.announce(self.database, self)
 
     def withdraw(self) -> None:
-        """What was announced is known to everybody, or never was."""
-        if self.announced and not self.awaiting_catalog:
-            self.announced = False
+        """What was announced is known to everybody, or never was; unless it is still under way."""
+        if (self.announced or self.turn_since is not None) and not self.awaiting_catalog and not self.replies.barriers:
+            self.announced = self.turn_cancelled = False
+            self.turn_since = None
             self.migrations.withdraw(self.database, self)
+
+    @property
+    def busy(self) -> bool:
+        """As :class:`proxy.session.migrations.Party` has it. Roles with ``code: true`` may run anything."""
+        under_way = bool(self.replies) or self.partial or self.loading is not None
+        return under_way and not self.circumstances.trusted
+
+    @property
+    def settling(self) -> bool:
+        """As :class:`proxy.session.migrations.Party` has it."""
+        return self.awaiting_catalog
 
     def close_portals(self) -> None:
         """A transaction ended, and its portals with it, but for cursors WITH HOLD that it committed or found."""

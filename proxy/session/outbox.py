@@ -31,6 +31,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelOwn:
+    """Have the upstream cancel what it does for this session, by this CancelRequest."""
+
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LoadCatalog:
     """Call ``catalog_ready`` with the catalog of ``database``, loading it if need be; or ``catalog_failed``.
 
@@ -85,7 +92,9 @@ class Fault:
     error: BaseException
 
 
-Command = Connect | StartTls | Cancel | LoadCatalog | ReadOwnCatalog | ConfirmCatalog | CheckPlan | Close | Fault
+Command = (
+    Connect | StartTls | Cancel | CancelOwn | LoadCatalog | ReadOwnCatalog | ConfirmCatalog | CheckPlan | Close | Fault
+)
 
 
 @dataclass(slots=True)

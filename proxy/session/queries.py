@@ -17,6 +17,7 @@ from proxy.session.loads import Loads
 from proxy.session.reasons import UNDEFINED_TABLE, too_long
 from proxy.session.replies import Reply
 from proxy.session.statements import Statement
+from proxy.session.turns import Turns
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 from proxy.wire.client import Form, Frame
@@ -44,6 +45,7 @@ class Queries:
         self._limit = limit
         self._send = send
         self._sync = sync
+        self._turns = Turns(dialogue)
         self._parts: Parts | None = None
 
     @property
@@ -64,18 +66,24 @@ class Queries:
             return True
         text = frontend.read_query(frame.data)
         verdict = self._decide_query(text)
+        if verdict is None or self._must_wait(verdict, frame):
+            return False
+        verdict = self._turns.taken(verdict)
         if verdict is None:
             return False
         if verdict.refusal is None:
-            if not verdict.plain and (
-                self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT or self.must_load_alone(verdict)
-            ):
-                return False
             verdict, run = dialogue.audited(verdict)
         if verdict.refusal is not None:
             self.refuse(verdict, verdict.refusal)
             return True
         return self._send_query(text, verdict, run, frame)
+
+    def _must_wait(self, verdict: Verdict, frame: Frame) -> bool:
+        """What was sent before must be answered first."""
+        if verdict.plain or verdict.refusal is not None:
+            return False
+        waits = self._commits.before(verdict, 0, frame, simple=True) is Step.WAIT
+        return waits or self.must_load_alone(verdict)
 
     def _send_query(self, text: bytes, verdict: Verdict, run: Run | None, frame: Frame) -> bool:
         """Sends a simple query; False if more of it is to be sent later."""
@@ -86,6 +94,7 @@ class Queries:
             dialogue.announce(verdict)
         if verdict.commits and self._commits.concerned(verdict):
             self._parts = Parts(verdict, policy, run)
+            dialogue.partial = True
             return self._next_part(self._parts, frame)
         if copies(verdict):
             self._copy(Reply(frontend.EXECUTE, verdict, policy, run, barrier, query=text))
@@ -131,7 +140,7 @@ class Queries:
             return not waits and self._send_part(parts)
         if parts.run is not None and parts.run.open:
             dialogue.events.abandon(parts.run, INSUFFICIENT_PRIVILEGE)
-        self._parts = None
+        self._parts, dialogue.partial = None, False
         return True
 
     def _send_part(self, parts: Parts) -> bool:
@@ -139,7 +148,7 @@ class Queries:
         text, reply = parts.next()
         self._send(frontend.QUERY, frontend.query(text), self._forget_unnamed(reply))
         if parts.all_sent:
-            self._parts = None
+            self._parts, self._dialogue.partial = None, False
         return parts.all_sent
 
     def _roll_back(self) -> None:

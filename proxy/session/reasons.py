@@ -84,6 +84,20 @@ SNAPSHOT_TOO_OLD: Final = Refusal(
     detail="The transaction sees personal information as it was when it began, and consent that was withdrawn since.",
     hint="End the transaction and begin another.",
 )
+LOCK_NOT_AVAILABLE: Final = "55P03"
+_OTHER_CODE: Final = "Statements that were judged before it would come to run other code than was judged."
+CHANGE_TOO_LONG: Final = Refusal(
+    LOCK_NOT_AVAILABLE,
+    "consentry: the change of the schema took too long",
+    detail=f"{_OTHER_CODE} So other sessions wait for it, and it for locks, perhaps theirs.",
+    hint="Try again, when what it changes is less in use.",
+)
+STATEMENTS_UNDER_WAY: Final = Refusal(
+    LOCK_NOT_AVAILABLE,
+    "consentry: the schema cannot be changed now: statements of other sessions are under way",
+    detail=_OTHER_CODE,
+    hint="Try again, when what it changes is less in use.",
+)
 FUNCTION_CALL: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the function call message is refused")
 DECISION_CHANGED: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,

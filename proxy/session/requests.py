@@ -92,7 +92,7 @@ class Requests:
 
     def advance(self) -> None:
         """Handles what the client sent, as far as it can be handled now."""
-        self._unfinished = False
+        self._unfinished = self._dialogue.held = False
         if self._dialogue.loading is not None:
             self._loads.advance()
         for _ in range(FRAMES_AT_ONCE):
@@ -182,6 +182,9 @@ class Requests:
         if dialogue.canceled is not None:
             return False
         if dialogue.replies.barriers or dialogue.awaiting or (dialogue.replies and self._too_early(frame.kind)):
+            return True
+        if dialogue.migrations.holds(dialogue.database, dialogue, dialogue.clock) and self._depends_on_catalog(frame):
+            dialogue.held = True
             return True
         if not dialogue.must_read_own() or not self._depends_on_catalog(frame):
             return False

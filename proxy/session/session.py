@@ -17,11 +17,12 @@ from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
 from proxy.session.inquiry import Answer
 from proxy.session.migrations import Migrations
-from proxy.session.outbox import Close, ConfirmCatalog, Fault, Outbox
+from proxy.session.outbox import CancelOwn, Close, ConfirmCatalog, Fault, Outbox
 from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, StateLost, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
 from proxy.session.transaction import Transaction
+from proxy.session.turns import Turns
 from proxy.verdict import Engine
 from proxy.wire import backend, frontend
 from proxy.wire.client import ClientMessages, MessageLimits
@@ -79,7 +80,14 @@ class Session:
         self._client = ClientMessages(surroundings.limits)
         self._upstream = UpstreamMessages()
         self._events = Events(surroundings.journal, facts, surroundings.clock)
-        self._startup = Startup(surroundings.engine, surroundings.policies, self.outbox, self._client, self._upstream)
+        self._startup = Startup(
+            surroundings.engine,
+            surroundings.policies,
+            self.outbox,
+            self._client,
+            self._upstream,
+            surroundings.catalogs.current,
+        )
         self._startup.passwords = surroundings.passwords
         self._dialogue: Dialogue | None = None
         self._requests: Requests | None = None
@@ -89,6 +97,7 @@ class Session:
         self._draining = False
         self._entered: str | None = None
         self._doubts: Doubts | None = None
+        self._turns: Turns | None = None
         self._held: list[bytes] = []
         self._lost: str | None = None
         self._violation: ProtocolViolation | None = None
@@ -132,6 +141,12 @@ class Session:
     def unfinished(self) -> bool:
         """There is more to be done: call ``go_on`` when other sessions have had their turn."""
         return self._requests is not None and self._requests.unfinished and not self.ended
+
+    @property
+    def waits(self) -> bool:
+        """Other sessions are waited for, or wait for this one: call ``go_on`` again in a little while."""
+        dialogue = self._dialogue
+        return dialogue is not None and not self.ended and (dialogue.held or dialogue.turn_since is not None)
 
     @property
     def idle(self) -> bool:
@@ -208,7 +223,9 @@ class Session:
         """Other sessions have had their turn."""
 
         def work() -> None:
-            if self.unfinished:
+            if self._turns is not None:
+                self._turns.watch()
+            if self.unfinished or self.waits:
                 self._advance()
                 self._leave_when_idle()
 
@@ -377,9 +394,12 @@ class Session:
         self._dialogue = dialogue
         self._requests = Requests(dialogue, self._client, self._surroundings.limits)
         self._doubts = Doubts(dialogue, self._surroundings.migrations, self._surroundings.clock)
+        self._turns = Turns(dialogue)
+        dialogue.cancel = start.cancel
+        self._surroundings.migrations.join(start.database, dialogue)
         answers = Answers(dialogue)
         self._judge, self._upstream.ask_rows = answers.judge, answers.rows
-        self.outbox.client.append(start.ready)
+        self.outbox.client.append(start.notices + start.ready)
         self._advance()
         self._leave_when_idle()
 
@@ -445,10 +465,9 @@ class Session:
             self._dialogue.inquiry.abandon()
         if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
             self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
+        if self._dialogue is not None:
+            self._leave_others(self._dialogue)
         self.outbox.commands.append(Close(sqlstate))
-        if self._dialogue is not None and self._dialogue.announced:
-            now = self._surroundings.clock()
-            self._surroundings.migrations.abandon(self._dialogue.database, self._dialogue, now)
         if self._entered is not None and self._surroundings.roles is not None:
             self._surroundings.roles.leave(self._entered)
             self._entered = None
@@ -456,6 +475,17 @@ class Session:
             self._events.session_end(sqlstate)
         except Exception as error:  # the session is over; the log is all that is left
             self.outbox.commands.append(Fault(error))
+
+    def _leave_others(self, dialogue: Dialogue) -> None:
+        """What was announced may still be committed; what only waited for its turn never will be."""
+        migrations = self._surroundings.migrations
+        migrations.leave(dialogue.database, dialogue)
+        if dialogue.turn_since is not None:
+            self.outbox.commands.append(CancelOwn(dialogue.cancel))
+        if dialogue.announced or dialogue.turn_since is not None:
+            migrations.abandon(dialogue.database, dialogue, self._surroundings.clock())
+        else:
+            migrations.withdraw(dialogue.database, dialogue)
 
 
 def _fail(over: SessionOver) -> None:

@@ -4,17 +4,20 @@ authentication passing through, and what the session must know of itself before 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
+from proxy.catalog.model import Catalog
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
+from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
 from proxy.session.circumstances import PolicyHolder
 from proxy.session.encryption import INVALID_AUTHORIZATION, ClientEncryption, unencrypted_data
 from proxy.session.login import PasswordLogin
 from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox, StartTls
 from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost, no_policy
-from proxy.verdict import Engine
+from proxy.verdict import Context, Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
 from proxy.wire.upstream import UpstreamMessages
@@ -60,7 +63,8 @@ class Phase(Enum):
 
 
 class Startup:
-    """One session's start. ``facts`` holds what the probe said, when DONE; ``start`` the tracked settings.
+    """One session's start. ``facts`` holds what the probe said, when DONE; ``start`` the tracked settings;
+    ``notices`` and ``ready`` what the upstream said at its end, which the client gets when the session is admitted.
     ``lenient``: what the policy would refuse goes on."""
 
     def __init__(
@@ -70,6 +74,7 @@ class Startup:
         outbox: Outbox,
         client: ClientMessages,
         upstream: UpstreamMessages,
+        current: Callable[[str], Catalog],
     ) -> None:
         self.phase = Phase.PACKETS
         self.parameters: dict[str, str] = {}
@@ -79,6 +84,8 @@ class Startup:
         self.start: dict[str, str] = {}
         self.isolation = ""
         self.ready = b""
+        self.notices = b""
+        self.cancel = b""
         self.full = False
         self.encryption: ClientEncryption | None = None
         self.passwords = False
@@ -89,6 +96,7 @@ class Startup:
         self._outbox = outbox
         self._client = client
         self._upstream = upstream
+        self._current = current
         self._upstream.read_rows = True
         self._packets = b""
         self._asked: set[tuple[int, int]] = set()
@@ -101,6 +109,7 @@ class Startup:
         self._login: PasswordLogin | None = None
         self._row: list[bytes | None] | None = None
         self._interruptions = 0
+        self._login_judged = False
 
     @property
     def purpose(self) -> str | None:
@@ -183,11 +192,25 @@ class Startup:
                 raise SessionOver.refused(judged)
             judged = {}
         self._declared = judged
+        if not self.lenient:
+            self._judge_login(database, policy)
         self._message = packet.whole
         self.phase = Phase.CONNECTING
         self._client.feed(self._packets)
         self._packets = b""
         self._outbox.commands.append(Connect())
+
+    def _judge_login(self, database: str, policy: Policy) -> None:
+        """The start itself may run code upstream. Where no catalog is known yet, that is judged when it is over."""
+        role = self.parameters.get("user", "")
+        try:
+            catalog = self._current(database)
+        except Exception:  # there is none, or none that can be relied upon
+            return
+        refusal = self._engine.admit(Context(database, role, role, {}, None, catalog, policy))
+        if refusal is not None:
+            raise SessionOver.refused(refusal)
+        self._login_judged = True
 
     def upstream_connected(self, private: bool) -> None:
         """``private``: by TLS or on the same machine, so that a password may go there as it is."""
@@ -218,7 +241,7 @@ class Startup:
             case backend.ERROR_RESPONSE:
                 return self._error(whole)
             case backend.NOTICE_RESPONSE:
-                return None
+                return self._notice(whole)
             case backend.PARAMETER_STATUS:
                 name, value = backend.read_parameter(whole)
                 if name == "application_name":
@@ -229,6 +252,7 @@ class Startup:
             case backend.NEGOTIATE_PROTOCOL_VERSION if self.phase is Phase.AUTHENTICATING:
                 return None
             case backend.BACKEND_KEY_DATA if self.phase is Phase.SETTLING:
+                self.cancel = startup.request(startup.CANCEL_REQUEST, whole[5:])
                 return None
             case backend.READY_FOR_QUERY if self.phase is Phase.SETTLING:
                 self.ready = whole
@@ -238,6 +262,13 @@ class Startup:
             case _ if self.phase is Phase.PROBING:
                 return self._probed(kind, whole)
         raise StateLost(f"unexpected message {chr(kind)} from the upstream during startup")
+
+    def _notice(self, whole: bytes) -> bytes | None:
+        """Code that the start of the session runs may say what it likes, so this waits for the session's admission."""
+        if self.phase is not Phase.SETTLING or self.lenient:
+            return None
+        self.notices += whole
+        return b""
 
     def _authentication(self, whole: bytes) -> bytes | None:
         code = backend.read_authentication(whole)
@@ -280,7 +311,11 @@ class Startup:
                 self._interruptions += 1
                 return b""
             raise SessionOver(fields.get("C", "XX000"), "consentry: the session's settings cannot be read")
-        self.upstream_ending = backend.read_fields(whole).get("C", "")
+        fields = backend.read_fields(whole)
+        self.upstream_ending = fields.get("C", "")
+        if "W" in fields and self.phase is Phase.SETTLING and not (self.lenient or self._login_judged):
+            # Said by code, an event trigger's, of which nobody knows yet whether it is trusted.
+            raise SessionOver(self.upstream_ending, "consentry: code of the upstream refused the session")
         return None
 
     def _probed(self, kind: int, whole: bytes) -> bytes | None:

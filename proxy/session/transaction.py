@@ -10,7 +10,7 @@ from proxy.catalog.model import TEMPORARY
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal
 from proxy.session.events import Clock
 from proxy.session.isolation import Isolation
-from proxy.session.migrations import concerns_others
+from proxy.session.migrations import concerns_others, redirects
 from proxy.session.overlay import Overlay
 from proxy.session.reasons import StateLost
 from proxy.settings import Settings
@@ -51,7 +51,7 @@ class Transaction:
     began. ``secured``: a statement of it ran over secured relations, and what it left to the end may tell of base rows.
     ``dirty``: its end may change settings or relations. ``catalog_outdated``: committed DDL that the shared
     catalog may not show yet; the owner clears it. ``committed``: so the last transaction ended. ``concerns_others``: it
-    changed what other sessions see when it commits.
+    changed what other sessions see when it commits; ``redirects``: such that what they run could be other code then.
     """
 
     def __init__(self, start: Mapping[str, str], isolation: str = "", clock: Clock = time.monotonic) -> None:
@@ -66,11 +66,13 @@ class Transaction:
         self.left: dict[str, Left] = {}
         self.committed = True
         self.concerns_others = False
+        self.redirects = False
         self._catalog_changed = False
 
     def complete(self, effects: tuple[Effect, ...], tag: bytes) -> bool:
         """A statement with ``effects`` completed with command tag ``tag``. True if a transaction ended with it."""
         self.concerns_others = self.concerns_others or concerns_others(effects)
+        self.redirects = self.redirects or redirects(effects)
         ended = False
         for effect in effects:
             self.isolation.follow(effect, self.in_block)
@@ -151,7 +153,7 @@ class Transaction:
 
     def _end(self, committed: bool) -> None:
         self.committed = committed
-        self.concerns_others = False
+        self.concerns_others = self.redirects = False
         self.isolation.end(committed)
         self.settings.end_transaction(committed)
         self.overlay.end(committed)

@@ -256,7 +256,7 @@ def _transaction(node: Node) -> tuple[Effect, ...]:
             return (RollbackTo(name),)
         case _:
             # COMMIT PREPARED may bring DDL of a transaction that was prepared.
-            return (ChangeCatalog(),)
+            return (ChangeCatalog(redirects=True),)
 
 
 def _discard(node: Node) -> tuple[Effect, ...]:
