@@ -44,10 +44,8 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Isolate:
-    """The isolation level of the transaction under way, or by default of those that begin later in the ``session``.
-
-    ``level`` as PostgreSQL writes it (``repeatable read``); None: back to what the session started with.
-    """
+    """The isolation level of the transaction under way, or by default of those that begin later in the ``session``:
+    ``level`` as PostgreSQL writes it (``repeatable read``); None: back to what the session started with."""
 
     level: str | None
     session: bool = False
@@ -83,8 +81,7 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Prepare:
     """SQL PREPARE: ``name`` now stands for ``text`` (the statement after AS). ``sent``: what went upstream for it, if
-    that was another text.
-    """
+    that was another text."""
 
     name: str
     text: str
@@ -100,10 +97,8 @@ class Deallocate:
 
 @dataclass(frozen=True, slots=True)
 class Declare:
-    """DECLARE: the cursor ``name`` now gives the rows of ``text``, the whole statement with its comments.
-
-    ``hold``: beyond the transaction (WITH HOLD).
-    """
+    """DECLARE: the cursor ``name`` now gives the rows of ``text``, the whole statement with its comments. ``hold``:
+    beyond the transaction (WITH HOLD)."""
 
     name: str
     text: str
@@ -247,8 +242,8 @@ class Engine(Protocol):
         ...
 
     def admit(self, context: Context) -> Refusal | None:
-        """Judges the session once its true role is known: is its purpose granted, its way of declaring open, is the
-        code trusted that its start runs? Of a session that is still to log in, all but the settings is known."""
+        """Judges the session once its true role is known: are its purpose, its way of declaring, the code of its start
+        allowed?"""
         ...
 
     def decisions(self, context: Context) -> Decisions:
