@@ -65,6 +65,19 @@ class Journal(Protocol):
         """
         ...
 
+    def conflict(
+        self,
+        facts: SessionFacts,
+        event_id: str | None,
+        table: str | None,
+        constraint: str | None,
+        sqlstate: str | None,
+        exceeded: Sequence[str],
+    ) -> None:
+        """A constraint of a table that the session does not see whole accepted a value not. ``sqlstate`` None: the row
+        was left out instead of an error. ``exceeded``: limits of the policy (``bulk``) that it goes beyond."""
+        ...
+
     def result(
         self,
         facts: SessionFacts,

@@ -323,6 +323,9 @@ class StatementVerdict:
     """It is a COPY FROM STDIN whose rows are checked. Alone in its text."""
     deferred: tuple[DeferredCheck, ...] = ()
     """What must hold when the transaction commits, if this completes. Only in a text to be run within a block."""
+    conflicts: Literal["", "fails", "skips", "skips one"] = ""
+    """A constraint may tell it of values that the session does not see: by an error; or where ON CONFLICT DO NOTHING
+    leaves rows out, which the command tag tells where it is of ``one``."""
     ending: tuple[DeferredCheck, ...] = ()
     """What must hold once this is done, outside of a block, before the client hears that it completed."""
 

@@ -226,6 +226,21 @@ class AuditJournal:
         self._record("alarm", f'"event_id":{events.encode(event_id)}', _session(facts), what)
         self.tally.alarms[witness] += 1
 
+    def conflict(
+        self,
+        facts: SessionFacts,
+        event_id: str | None,
+        table: str | None,
+        constraint: str | None,
+        sqlstate: str | None,
+        exceeded: Sequence[str],
+    ) -> None:
+        what = events.fields(
+            {"table": table, "constraint": constraint, "sqlstate": sqlstate, "exceeded": list(exceeded)}
+        )
+        self._record("conflict", f'"event_id":{events.encode(event_id)}', _session(facts), what)
+        self.tally.conflicts["exceeded" if exceeded else "within"] += 1
+
     def _decided(self, statement: StatementVerdict, policy: Policy, refusal: Refusal | None) -> Fields:
         """The statement's fields, encoded once for each verdict that the engine hands out again and again."""
         known = self._statements.get(id(statement))

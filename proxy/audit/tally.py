@@ -14,7 +14,8 @@ BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 @dataclass(slots=True)
 class Tally:
     """``verdicts`` of statements, ``refusals`` by SQLSTATE, ``errors`` of statements by class of SQLSTATE (a client
-    can RAISE any), ``alarms`` by witness. ``failing``: the last write failed.
+    can RAISE any), ``alarms`` by witness, ``conflicts`` within and beyond (``exceeded``) what the policy allows.
+    ``failing``: the last write failed.
     """
 
     events: Counter[str] = field(default_factory=Counter)
@@ -22,6 +23,7 @@ class Tally:
     refusals: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     alarms: Counter[str] = field(default_factory=Counter)
+    conflicts: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     seconds: float = 0.0
     durations: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))

@@ -22,9 +22,9 @@ _LENGTH: Final = Struct("!I")
 class Charge:
     """To a new worker: what it serves, and what it shares with the others.
 
-    File descriptors: ``memory`` holds a headcount's block for each of ``workers`` and the audit's turns after them,
-    ``audit`` is the audit's, ``listener`` a unix socket (None: listen on the configuration's port). ``torn``: what a
-    crash left of the audit's last line.
+    File descriptors: ``memory`` holds a headcount's block for each of ``workers``, the audit's turns and the counts of
+    conflicts, ``audit`` is the audit's, ``listener`` a unix socket (None: listen on the configuration's port).
+    ``torn``: what a crash left of the audit's last line.
     """
 
     configuration: Configuration

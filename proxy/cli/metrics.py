@@ -60,6 +60,11 @@ COUNTERS: Final[dict[str, Reading]] = {
         _each(lambda r: r.tally.errors),
     ),
     "consentry_rows": ("Rows that statements returned or touched.", (), _one(lambda r: r.tally.rows)),
+    "consentry_conflicts": (
+        "Conflicts with constraints of tables that the session does not see whole.",
+        ("limit",),
+        _each(lambda r: r.tally.conflicts),
+    ),
     "consentry_alarms": ("Contradictions that a witness found.", ("witness",), _each(lambda r: r.tally.alarms)),
     "consentry_audit_events": ("Events that were written.", ("event",), _each(lambda r: r.tally.events)),
     "consentry_audit_failures": ("Events that could not be written.", (), _one(lambda r: r.tally.failures)),

@@ -20,7 +20,7 @@ from proxy.cli.report import Report, cpu_seconds, policies_seen, resident_bytes
 from proxy.engine import ConsentEngine
 from proxy.policy.in_force import Policies
 from proxy.policy.model import Policy
-from proxy.server import Address, Headcount, Plans, Server, ServerOptions
+from proxy.server import Address, ConflictCounts, Headcount, Plans, Server, ServerOptions
 from proxy.server.certificates import Tls, Unusable
 from proxy.wire.client import MessageLimits
 
@@ -56,8 +56,9 @@ class PoliciesInForce:
 
 
 class Service:
-    """A proxy in this process's event loop. ``headcount`` and ``listener`` are what it shares with other workers:
-    the count of clients, and a unix socket (a TCP port is shared by ``reuse_port``).
+    """A proxy in this process's event loop. ``headcount``, ``conflicts`` and ``listener`` are what it shares with
+    other workers: the counts of clients and of conflicts with constraints, and a unix socket (a TCP port is shared by
+    ``reuse_port``).
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Service:
         *,
         reuse_port: bool = False,
         headcount: Headcount | None = None,
+        conflicts: ConflictCounts | None = None,
         listener: socket.socket | None = None,
     ) -> None:
         self.policies = PoliciesInForce(policies, journal)
@@ -84,6 +86,7 @@ class Service:
             catalogs=CheckedCatalogs(self._catalogs, self.policies.of),
             plans=self._plans,
             headcount=headcount,
+            conflicts=conflicts,
             listener=listener,
         )
         self._suspending: asyncio.Task[None] | None = None

@@ -32,6 +32,7 @@ from proxy.cli.report import Report
 from proxy.cli.service import hash_key, server_options
 from proxy.policy.in_force import Policies
 from proxy.server import Headcount
+from proxy.server.conflicts import CONFLICT_BYTES
 from proxy.server.headcount import BLOCK_BYTES
 from proxy.server.listening import Reservation, reserve
 
@@ -65,7 +66,7 @@ def run(configuration: Configuration, files: PolicyFiles, policies: Policies) ->
             return could_not_run(listen_failure(configuration, error))
         held.callback(reservation.close)
         memory = held.enter_context(tempfile.TemporaryFile())
-        memory.truncate(configuration.workers * BLOCK_BYTES + TURN_BYTES)
+        memory.truncate(configuration.workers * (BLOCK_BYTES + CONFLICT_BYTES) + TURN_BYTES)
         configuration = replace(configuration, listen=reservation.address, hash_key=hash_key(configuration))
         supervisor = Supervisor(configuration, policies, reservation, memory, audit)
         try:

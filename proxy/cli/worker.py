@@ -16,13 +16,13 @@ from pathlib import Path
 
 import uvloop
 
-from proxy.audit import AuditJournal, Damaged, SharedSink, Turns, join_journal
+from proxy.audit import TURN_BYTES, AuditJournal, Damaged, SharedSink, Turns, join_journal
 from proxy.cli import Code
 from proxy.cli.channel import Ask, Channel, Charge, Drain, ReadCertificates, Ready, Reload
 from proxy.cli.logs import log_to_stderr
 from proxy.cli.process import audit_failure, could_not_run, listen_failure
 from proxy.cli.service import Service, hash_key
-from proxy.server import Headcount
+from proxy.server import ConflictCounts, Headcount
 from proxy.server.certificates import Unusable
 from proxy.server.headcount import BLOCK_BYTES
 
@@ -52,7 +52,10 @@ async def _work(end: socket.socket) -> Code:
             charge.policies,
             journal,
             reuse_port=True,
-            headcount=Headcount(configuration.connections, configuration.connections_per_role, memory, charge.number),
+            headcount=Headcount(
+                configuration.connections, configuration.connections_per_role, memory, charge.number, charge.workers
+            ),
+            conflicts=ConflictCounts(memory, charge.workers * BLOCK_BYTES + TURN_BYTES, charge.workers, charge.number),
             listener=None if charge.listener is None else socket.socket(fileno=charge.listener),
         )
     except Unusable as unusable:

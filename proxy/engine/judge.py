@@ -23,7 +23,7 @@ from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
 from proxy.engine.updatable import changes_protected
 from proxy.engine.witness import Expected, PlanWitness, expect
-from proxy.engine.writing import stores_unseen, write
+from proxy.engine.writing import conflicts, stores_unseen, write
 from proxy.errors import Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import parse
@@ -248,7 +248,8 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     secured = any(use.decision != "allow" for use in reading.columns) or secures
     # What the server says of the rows that it checks against a new constraint is not for everybody.
     secured |= _reads_nothing(facts) and _names_protected(resolved, grounds)
-    secured |= stores_unseen(facts, resolved, state, purpose, grounds)
+    if stores_unseen(facts, resolved, state, purpose, grounds):
+        secured, verdict = True, replace(verdict, conflicts=conflicts(facts.statement))
     return _Judged(
         verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts), unforeseen=resolved.unforeseen
     )

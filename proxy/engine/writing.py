@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from proxy.catalog.model import Access, Reach
 from proxy.engine.destinations import Destinations
@@ -30,7 +31,9 @@ from proxy.policy.model import Use
 from proxy.sql.columns import subject_key, subject_keys
 from proxy.sql.facts import Facts
 from proxy.sql.flows import Flows
+from proxy.sql.grammar import Node, Statement
 from proxy.sql.splice import Change
+from proxy.sql.tree import of_type
 from proxy.sql.writing import MODIFYING, modifications
 
 _FORMS = MODIFYING | {"SelectStmt", "PrepareStmt", "ExplainStmt"}
@@ -79,6 +82,19 @@ def _consents_beside(works: list[Part]) -> bool:
         if any(kinds & managed[oid].rows for oid in managed.keys() & others):
             return True
     return False
+
+
+def conflicts(statement: Statement) -> Literal["fails", "skips", "skips one"]:
+    """How a statement tells of constraints (:attr:`proxy.verdict.StatementVerdict.conflicts`)."""
+    skipping = [one for one in of_type(statement.node, "InsertStmt") if _skips(one)]
+    if not skipping and not _skips(statement.node):
+        return "fails"
+    rows = statement.node.get("selectStmt", {}).get("SelectStmt", {}).get("valuesLists", ())
+    return "skips one" if not skipping and len(rows) == 1 else "skips"
+
+
+def _skips(insert: Node) -> bool:
+    return bool(insert.get("onConflictClause", {}).get("action") == "ONCONFLICT_NOTHING")
 
 
 def stores_unseen(facts: Facts, resolved: Resolved, state: SessionState, purpose: str | None, grounds: Grounds) -> bool:

@@ -13,6 +13,7 @@ from proxy.policy.mask_form import MaskForm
 from proxy.policy.masking import read_mask
 from proxy.policy.model import (
     Account,
+    BulkLimit,
     Category,
     ColumnPolicy,
     ConsentSource,
@@ -74,6 +75,11 @@ def build(file: PolicyFile) -> Policy:
             Suspension(form.purpose, form.from_, form.until, form.reason)
             for one in files
             for form in one.form.suspensions
+        ),
+        bulk=tuple(
+            BulkLimit(form.id, _selector(form.roles), form.conflicts_per_minute, form.effect)
+            for one in files
+            for form in one.form.bulk
         ),
         trusted_functions=_union(one.form.functions.trusted for one in files),
         trusted_views=_union(one.form.views.trusted for one in files),

@@ -185,6 +185,19 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True)
+class BulkLimit:
+    """A limit to quantity. ``roles`` None: for every role. ``conflicts_per_minute`` None: no limit to them.
+
+    ``effect``: what happens beyond it, a refusal (``reject``) or an event (``alert``).
+    """
+
+    id: str
+    roles: frozenset[str] | None
+    conflicts_per_minute: int | None
+    effect: Literal["reject", "alert"]
+
+
+@dataclass(frozen=True, slots=True)
 class Contact:
     name: str = ""
     email: str = ""
@@ -219,6 +232,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     defaults: Defaults = field(default_factory=Defaults)
     suspensions: tuple[Suspension, ...] = ()
+    bulk: tuple[BulkLimit, ...] = ()
     trusted_functions: tuple[str, ...] = ()
     trusted_views: tuple[str, ...] = ()
     trusted_channels: tuple[str, ...] = ()

@@ -257,18 +257,18 @@ class RuleForm(Form):
 
 
 class BulkForm(Form):
-    """A limit to handing out personal information in quantity. Not enforced yet."""
+    """A limit to handing out personal information in quantity."""
 
     id: Text
     """Its name in the audit and in refusals."""
     roles: list[Text] | None = Field(default=None, min_length=1)
     """Roles it holds for."""
     rows_per_statement: int | None = Field(default=None, ge=0)
-    """Rows with raw classified cells in one result."""
+    """Rows with raw classified cells in one result. Not enforced yet."""
     rows_per_minute: int | None = Field(default=None, ge=0)
-    """The same within a minute, all sessions of the role together."""
+    """The same within a minute, all sessions of the role together. Not enforced yet."""
     conflicts_per_minute: int | None = Field(default=None, ge=0)
-    """Constraint conflicts within a minute."""
+    """Conflicts with constraints of tables that the role does not see whole, within a minute, all sessions together."""
     effect: Literal["reject", "alert"] = "reject"
     """What happens beyond the limit."""
 
@@ -405,7 +405,7 @@ class PolicyForm(Form):
     rules: list[RuleForm] = Field(default_factory=list)
     """What tightens further."""
     bulk: list[BulkForm] = Field(default_factory=list)
-    """Limits to quantity. Not enforced yet."""
+    """Limits to quantity."""
     functions: ObjectsForm = Field(default_factory=ObjectsForm)
     """Functions that are trusted with raw values."""
     views: ObjectsForm = Field(default_factory=ObjectsForm)

@@ -16,8 +16,10 @@ def check_enforcement(file: PolicyFile) -> None:
 
 
 def _limits(file: PolicyFile) -> Iterator[tuple[Place, str]]:
-    if file.form.bulk:
-        yield ("bulk",), "bulk"
+    for index, limit in enumerate(file.form.bulk):
+        for key in ("rows_per_statement", "rows_per_minute"):
+            if getattr(limit, key) is not None:
+                yield ("bulk", index, key), f"bulk.{key}"
     if file.form.exemptions:
         yield ("exemptions",), "exemptions"
     if file.form.channels.trusted:

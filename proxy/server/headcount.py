@@ -19,8 +19,8 @@ class Headcount:
 
     ``connections`` and ``per_role`` are the limits, None for any number. Who enters is counted before the others are
     looked at: two that come at once for one place may both be refused, and never both be let in.
-    ``memory``: a block of BLOCK_BYTES for each worker (what follows is somebody else's), by default for this process
-    alone. ``worker`` counts from 0.
+    ``memory``: a block of BLOCK_BYTES for each of ``workers`` (what follows is somebody else's), by default for this
+    process alone. ``worker`` counts from 0.
     """
 
     def __init__(
@@ -29,11 +29,12 @@ class Headcount:
         per_role: int | None = None,
         memory: mmap.mmap | None = None,
         worker: int = 0,
+        workers: int | None = None,
     ) -> None:
         self.connections = connections
         self.per_role = per_role
         self._memory = memory if memory is not None else mmap.mmap(-1, BLOCK_BYTES)
-        blocks = len(self._memory) // BLOCK_BYTES
+        blocks = len(self._memory) // BLOCK_BYTES if workers is None else workers
         self._cells = memoryview(self._memory)[: blocks * BLOCK_BYTES].cast("Q")
         self._own = worker * _CELLS
         self._present: Counter[str] = Counter()

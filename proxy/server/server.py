@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.journal import Journal, SessionFacts
+from proxy.server.conflicts import ConflictCounts
 from proxy.server.headcount import Headcount
 from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
@@ -28,8 +29,8 @@ class Server:
     """A running proxy. Sessions share the engine, the journal, the policies and the catalogs, and nothing else.
 
     ``await start()``, then wait for whatever should end it, then ``await drain()``. An asyncio event loop of any kind
-    will do; uvloop's is the fast one. ``plans`` None: no plan is looked at. ``headcount``: of all workers, where there
-    are others; ``listener``: a unix socket that they share.
+    will do; uvloop's is the fast one. ``plans`` None: no plan is looked at. ``headcount`` and ``conflicts``: of all
+    workers, where there are others; ``listener``: a unix socket that they share.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Server:
         catalogs: CatalogSource,
         plans: Plans | None = None,
         headcount: Headcount | None = None,
+        conflicts: ConflictCounts | None = None,
         listener: socket.socket | None = None,
     ) -> None:
         self._options = options
@@ -57,6 +59,7 @@ class Server:
             time.monotonic,
             witness=plans is not None,
             roles=self._headcount,
+            conflicts=conflicts or ConflictCounts(),
             snapshot_age=options.snapshot_age,
             passwords=options.passwords,
         )

@@ -219,6 +219,9 @@ class Answers:
         else:
             effects = () if statement is None else statement.effects
             head.completed += 1
+        if statement is not None and statement.conflicts:
+            dialogue = self._dialogue
+            dialogue.conflicts.completed(statement, rows, head.run, dialogue.circumstances.policy)
         shown = errors.MASKED_NOTICE + whole if masked else None
         holds = bool(head.ending) and (portal is not None or endings.under_way(head))
         if holds:
@@ -346,6 +349,8 @@ class Answers:
         shown = self._shown(fields, head) if refusal is None else errors.of_refusal(refusal, fields)
         if dialogue.private in (whole if shown is None else shown):
             raise StateLost("an error names what no client may know")
+        if refusal is None and self._may_conflict(head):
+            dialogue.conflicts.failed(fields, head.run, dialogue.circumstances.policy)
         sqlstate = sqlstate if refusal is None else refusal.sqlstate
         dialogue.transaction.fail()
         dialogue.rolls_back = dialogue.rolls_back or (head.left is not None and head.left.at_commit)
@@ -360,6 +365,13 @@ class Answers:
             for dropped in dialogue.replies.skip():
                 self._drop(dropped, sqlstate, skipped=dropped is not head)
         return shown
+
+    def _may_conflict(self, head: Reply) -> bool:
+        """A constraint of a table that is not seen whole may be what failed."""
+        statement = checks.running(head)
+        if statement is not None and statement.conflicts:
+            return True
+        return self._dialogue.transaction.secured and checks.constraints_due(head)
 
     def _refusal(self, fields: Fields, head: Reply) -> Refusal | None:
         """What is refused, where the error is not the upstream's own."""

@@ -11,6 +11,7 @@ from typing import Final
 from proxy.catalog.model import Catalog
 from proxy.errors import QUERY_CANCELED, Refusal
 from proxy.session.circumstances import Circumstances, Prepared, refused
+from proxy.session.conflicts import Conflicts
 from proxy.session.copied import Spool
 from proxy.session.events import Clock, Events, Run
 from proxy.session.inquiry import Inquiry
@@ -55,6 +56,7 @@ class Dialogue:
     migrations: Migrations = field(default_factory=Migrations)
     clock: Clock = time.monotonic
     circumstances: Circumstances = field(init=False)
+    conflicts: Conflicts = field(init=False)
     replies: Replies = field(default_factory=Replies)
     statements: Names[Statement] = field(default_factory=Names)
     portals: Names[Portal] = field(default_factory=Names)
@@ -197,6 +199,9 @@ class Dialogue:
     def audited(self, verdict: Verdict, subjects: tuple[tuple[str, str], ...] = ()) -> tuple[Verdict, Run | None]:
         """Has the audit write that ``verdict`` is about to run, and whom its parameters name. If it cannot, the verdict
         is a refusal."""
+        conflicting = self.conflicts.refusal(verdict, self.circumstances.policy)
+        if conflicting is not None:
+            return verdict.rejected(conflicting), None
         try:
             return verdict, self.events.begin(verdict, self.circumstances.policy, subjects)
         except Exception as error:  # any failure of the audit refuses the statement

@@ -102,6 +102,18 @@ class Events:
         event = run.events[run.done] if run is not None and run.open else None
         self._journaled(lambda: self._journal.alarm(self.facts, event, witness, columns))
 
+    def conflict(
+        self,
+        run: Run | None,
+        table: str | None,
+        constraint: str | None,
+        sqlstate: str | None,
+        exceeded: tuple[str, ...],
+    ) -> None:
+        """A constraint told the statement under way of a value; ``exceeded`` are the limits to that (``bulk``)."""
+        event = run.events[run.done] if run is not None and run.open else None
+        self._journaled(lambda: self._journal.conflict(self.facts, event, table, constraint, sqlstate, exceeded))
+
     def abandon(self, run: Run, sqlstate: str | None, rows: int | None = None) -> None:
         """The text goes no further: the statement under way failed (or its portal closed), the rest never ran."""
         duration = (self._clock() - run.started) * 1000

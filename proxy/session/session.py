@@ -11,6 +11,7 @@ from proxy.errors import ProtocolViolation
 from proxy.journal import Journal, SessionFacts
 from proxy.session.answers import Answers
 from proxy.session.circumstances import CatalogSource, Circumstances, PolicyHolder
+from proxy.session.conflicts import ConflictCount, Conflicts
 from proxy.session.dialogue import Dialogue
 from proxy.session.doubts import Doubts
 from proxy.session.encryption import ClientEncryption
@@ -59,6 +60,8 @@ class Surroundings:
     witness: bool = False
     """Somebody answers CheckPlan."""
     roles: RoleCount | None = None
+    conflicts: ConflictCount | None = None
+    """Counts conflicts with constraints, where somebody limits them."""
     snapshot_age: float | None = None
     """Seconds that the snapshot of a transaction may be old when something classified is read or written by it."""
     migrations: Migrations = field(default_factory=Migrations)
@@ -370,6 +373,7 @@ class Session:
         transaction = Transaction(start.start, start.isolation, self._surroundings.clock)
         witness = self._surroundings.witness
         dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database, witness)
+        dialogue.conflicts = Conflicts(self._events, self._surroundings.conflicts)
         dialogue.migrations, dialogue.clock = self._surroundings.migrations, self._surroundings.clock
         dialogue.circumstances = Circumstances(
             engine=self._surroundings.engine,

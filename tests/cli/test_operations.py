@@ -116,6 +116,7 @@ def test_events_and_their_fields() -> None:
     journal.result(facts, "e", 1, 1.0, None)
     journal.refused_start(facts, "e", "42501", "consentry: no", "billing")
     journal.alarm(facts, "e", "row_description", ["c"])
+    journal.conflict(facts, "e", "public.people", "people_key", "23505", ["limit"])
     journal.session_end(facts, None)
     journal.stop()
     events = [json.loads(line) for line in lines]

@@ -158,7 +158,7 @@ INVALID_POLICIES = {
     "a mistake": (POLICY.replace("basis: contract", "basis: because"), "error: bad-value: "),
     "a key that nothing enforces yet": (
         POLICY + "bulk: [{id: b, rows_per_statement: 9}]\n",
-        "error: unenforced: bulk is not enforced by this version",
+        "error: unenforced: bulk.rows_per_statement is not enforced by this version",
     ),
 }
 

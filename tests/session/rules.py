@@ -255,6 +255,18 @@ class MemoryJournal:
         assert facts.session
         self._write("alarm", event_id, witness, tuple(found))
 
+    def conflict(
+        self,
+        facts: SessionFacts,
+        event_id: str | None,
+        table: str | None,
+        constraint: str | None,
+        sqlstate: str | None,
+        exceeded: Sequence[str],
+    ) -> None:
+        assert facts.session
+        self._write("conflict", event_id, table, constraint, sqlstate, tuple(exceeded))
+
     def result(
         self,
         facts: SessionFacts,
