@@ -222,6 +222,10 @@ class Reaches:
     def _first_step(self, table: Table, node: _Node) -> tuple[Code, frozenset[str], frozenset[_Node]]:
         codes = list(self._run_by(table, node.access))
         following = set(self._led_to(table, node))
+        leaves = frozenset({one.oid for one in following if one.stored and self._is_leaf(one.oid)} - {table.oid})
+        if leaves:
+            codes.append(Code(relations=leaves))
+            following = {one for one in following if one.oid not in leaves}
         names: frozenset[str] = frozenset()
         if not node.stored:
             policies = [code for command in _COMMANDS[node.access] for code in table.policies.get(command, ())]
@@ -235,6 +239,14 @@ class Reaches:
             codes.append(Code(opaque=frozenset({f"foreign table {table.name}"})))
         following.discard(node)
         return merge(codes), names, frozenset(following)
+
+    def _is_leaf(self, oid: int) -> bool:
+        """Nothing hangs on the rows of a table to which another leads: a family may have thousands of these."""
+        table = self._tables.get(oid)
+        if table is None or table.kind != "r" or table.children or table.referenced_by:
+            return False
+        hanging = (*table.triggers.values(), table.reading, table.storing, table.routing)
+        return all(code is NOTHING for codes in hanging for code in codes)
 
     def _run_by(self, table: Table, access: Access) -> Iterable[Code]:
         yield from table.triggers.get(access, ())
