@@ -321,7 +321,7 @@ def _verdict(facts: Facts, kind: Kind, purpose: str | None, reading: Reading) ->
         purpose=purpose,
         columns=reading.columns,
         subjects=tuple(dict.fromkeys((kind, key) for kind, key, location in reading.subjects if location >= 0)),
-        bound_subjects=tuple((kind, -location) for kind, _, location in reading.subjects if location < 0),
+        bound_subjects=tuple(sorted((kind, -location) for kind, _, location in reading.subjects if location < 0)),
         cursor=facts.statement.node.get("portalname") if facts.statement.kind == "FetchStmt" else None,
         raw_origins=reading.raw_origins,
         checked=_checked(facts) if reading.checked else "",

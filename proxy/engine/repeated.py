@@ -17,6 +17,8 @@ def carried_over(verdict: Verdict, query: bytes, short: Repetition) -> Verdict |
         return replace(verdict, text=query, refusal=_refusal(verdict.refusal, query, short))
     if not verdict.literals_are_data or any(copies for _, _, _, copies in verdict.splices):
         return None
+    if short.parameters and any("$" in text for _, _, text, _ in verdict.splices):
+        return None  # an edit may repeat a parameter
     if any(isinstance(effect, Prepare) for statement in verdict.statements for effect in statement.effects):
         return None
     statements = _with_subjects(verdict, query, short)
@@ -48,7 +50,7 @@ def _refusal(refusal: Refusal, query: bytes, short: Repetition) -> Refusal:
 
 def _with_subjects(verdict: Verdict, query: bytes, short: Repetition) -> tuple[StatementVerdict, ...] | None:
     """The statements, with the subjects that the cut items name too."""
-    statements = verdict.statements
+    statements = tuple(_with_parameters(statement, short) for statement in verdict.statements)
     places = [(kind, place) for kind, offset in verdict.subject_places for place in short.repeated(offset)]
     if not places:
         return statements
@@ -59,6 +61,12 @@ def _with_subjects(verdict: Verdict, query: bytes, short: Repetition) -> tuple[S
     if len(known) != len(named):
         return None
     return (replace(statements[0], subjects=tuple(sorted({*statements[0].subjects, *known}))),)
+
+
+def _with_parameters(statement: StatementVerdict, short: Repetition) -> StatementVerdict:
+    """The statement, with the parameters of the cut items that name subjects too."""
+    more = [(kind, other) for kind, number in statement.bound_subjects for other in short.parameters.get(number, ())]
+    return replace(statement, bound_subjects=tuple(sorted((*statement.bound_subjects, *more)))) if more else statement
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 
 Rows whose tokens are the same but for the values of literals have equal trees but for the values of constants. So a
 text may be decided without all but two of each such kind, as long as no literal has a say in the decision; and what was
-decided is carried over to the whole text by offset.
+decided is carried over to the whole text by offset. The same holds of parameters in rows, if each stands once in the
+text, and those that are left have no gaps in their numbers.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from postgast import pg_query_pb2
 from postgast.errors import PgQueryError
@@ -21,6 +22,7 @@ from proxy.sql.grammar import check_bytes
 _token = pg_query_pb2.Token.Value
 _LITERALS = frozenset(_token(name) for name in ("SCONST", "ICONST", "FCONST", "BCONST", "XCONST"))
 _UNUSUAL = frozenset(_token(name) for name in ("USCONST", "UESCAPE", "UIDENT", "C_COMMENT", "SQL_COMMENT"))
+_PARAMETER = _token("PARAM")
 _VALUES, _IN = _token("VALUES"), _token("IN_P")
 _OPEN, _CLOSE, _COMMA = _token("ASCII_40"), _token("ASCII_41"), _token("ASCII_44")
 _OPENING = frozenset({_OPEN, _token("ASCII_91")})
@@ -33,12 +35,14 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A row or list item: where it stands, what its tokens are beside literals, and where its literals stand."""
+    """A row or list item: where it stands, what its tokens are beside literals and parameters, where its literals
+    stand, and the numbers of its parameters."""
 
     start: int
     end: int
     signature: tuple[bytes | int, ...]
     literals: tuple[Place, ...]
+    parameters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Repetition:
     _repeated: dict[int, tuple[Place, ...]]
     _ends: tuple[int, ...]
     _lengths: tuple[int, ...]
+    parameters: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """The numbers of parameters of cut items that stand where this one stands."""
 
     def whole(self, offset: int) -> int:
         """Where a byte of the shortened text stands in the whole one. What stands behind a cut stays behind it."""
@@ -69,7 +75,8 @@ def repetition(query: bytes) -> Repetition | None:
         return None
     cuts: list[Place] = []
     repeated: dict[int, list[Place]] = {}
-    for items in _lists(query, tokens):
+    numbers = _Numbers(query, tokens)
+    for items in _lists(query, tokens, numbers):
         seen: dict[tuple[bytes | int, ...], list[_Item]] = {}
         for before, item in zip([None, *items[:-1]], items, strict=True):
             same = seen.setdefault(item.signature, [])
@@ -79,9 +86,31 @@ def repetition(query: bytes) -> Repetition | None:
             cuts.append((before.end, item.end))
             for own, other in zip(same[0].literals, item.literals, strict=True):
                 repeated.setdefault(own[0], []).append(other)
-    if not cuts:
+            numbers.cut(same[0].parameters, item.parameters)
+    if not cuts or not numbers.without_gaps:
         return None
-    return _shortened(query, cuts, {start: tuple(places) for start, places in repeated.items()})
+    short = _shortened(query, cuts, {start: tuple(places) for start, places in repeated.items()})
+    return replace(short, parameters={kept: tuple(others) for kept, others in numbers.standing.items()})
+
+
+class _Numbers:
+    """The parameters of a text. ``once``: none stands in it twice. ``standing``: those cut, by what stands for them."""
+
+    def __init__(self, query: bytes, tokens: list[pg_query_pb2.ScanToken]) -> None:
+        found = [int(query[token.start + 1 : token.end]) for token in tokens if token.token == _PARAMETER]
+        self._kept = set(found)
+        self.once = len(self._kept) == len(found)
+        self.standing: dict[int, list[int]] = {}
+
+    def cut(self, kept: tuple[int, ...], item: tuple[int, ...]) -> None:
+        self._kept.difference_update(item)
+        for own, other in zip(kept, item, strict=True):
+            self.standing.setdefault(own, []).append(other)
+
+    @property
+    def without_gaps(self) -> bool:
+        """What is left can be prepared by itself: a parameter that stands nowhere has no type."""
+        return not self.standing or max(self._kept) == len(self._kept)
 
 
 def _shortened(query: bytes, cuts: list[Place], repeated: dict[int, tuple[Place, ...]]) -> Repetition:
@@ -98,27 +127,35 @@ def _shortened(query: bytes, cuts: list[Place], repeated: dict[int, tuple[Place,
     return Repetition(b"".join(pieces), tuple(cuts), repeated, tuple(ends), tuple(lengths))
 
 
-def _lists(query: bytes, tokens: list[pg_query_pb2.ScanToken]) -> Iterator[list[_Item]]:
+def _lists(query: bytes, tokens: list[pg_query_pb2.ScanToken], numbers: _Numbers) -> Iterator[list[_Item]]:
     """The rows of each VALUES and the items of each IN that holds single values."""
     index = 0
     while index < len(tokens) - 1:
         kind = tokens[index].token
         if kind in (_VALUES, _IN) and tokens[index + 1].token == _OPEN:
-            items, index = _rows(query, tokens, index + 1) if kind == _VALUES else _values(query, tokens, index + 2)
+            if kind == _VALUES:
+                items, index = _rows(query, tokens, index + 1, parameters=numbers.once)
+            else:
+                items, index = _values(query, tokens, index + 2)
             if len(items) > _KEPT:
                 yield items
         else:
             index += 1
 
 
-def _rows(query: bytes, tokens: list[pg_query_pb2.ScanToken], index: int) -> tuple[list[_Item], int]:
-    """Parenthesised rows with commas between them, from the parenthesis at ``index``; the index behind them."""
+def _rows(
+    query: bytes, tokens: list[pg_query_pb2.ScanToken], index: int, *, parameters: bool
+) -> tuple[list[_Item], int]:
+    """Parenthesised rows with commas between them, from the parenthesis at ``index``; the index behind them.
+
+    ``parameters``: they may differ in these.
+    """
     items: list[_Item] = []
     while True:
         end = _closing(tokens, index)
         if end is None:
             return items, index + 1
-        item = _item(query, tokens, index, end)
+        item = _item(query, tokens, index, end, parameters=parameters)
         if item is None:
             return items, index + 1  # the rest of the list stays whole
         items.append(item)
@@ -153,10 +190,13 @@ def _closing(tokens: list[pg_query_pb2.ScanToken], opening: int) -> int | None:
     return None
 
 
-def _item(query: bytes, tokens: list[pg_query_pb2.ScanToken], first: int, last: int) -> _Item | None:
+def _item(
+    query: bytes, tokens: list[pg_query_pb2.ScanToken], first: int, last: int, *, parameters: bool = False
+) -> _Item | None:
     """The tokens from ``first`` to ``last``; None where one of them says more than its text."""
     signature: list[bytes | int] = []
     literals: list[Place] = []
+    numbers: list[int] = []
     for token in tokens[first : last + 1]:
         kind = token.token
         if kind in _UNUSUAL:
@@ -164,6 +204,9 @@ def _item(query: bytes, tokens: list[pg_query_pb2.ScanToken], first: int, last: 
         if kind in _LITERALS:
             signature.append(kind)
             literals.append((token.start, token.end))
+        elif kind == _PARAMETER and parameters:
+            signature.append(kind)
+            numbers.append(int(query[token.start + 1 : token.end]))
         else:
             signature.append(query[token.start : token.end])
-    return _Item(tokens[first].start, tokens[last].end, tuple(signature), tuple(literals))
+    return _Item(tokens[first].start, tokens[last].end, tuple(signature), tuple(literals), tuple(numbers))

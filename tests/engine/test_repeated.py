@@ -26,6 +26,9 @@ TEXTS = [
     "INSERT INTO nope VALUES {rows}",
     "SELECT a FROM (VALUES {rows}) AS values (a) WHERE a IN ({items}) AND id IN (SELECT 1, 2, 3, 4)",
     "SELECT set_config('application_name', a, false) FROM (VALUES {rows}) v(a) WHERE a IN ({items})",
+    "INSERT INTO calls (id, subscriber_id, callee) VALUES {bound}",
+    "INSERT INTO calls (id, subscriber_id, callee) SELECT a, b, c FROM (VALUES {bound}) v(a, b, c) RETURNING id",
+    "SELECT s.phone FROM (VALUES {bound}) v(a, b, c) JOIN subscribers s ON s.id = v.b AND s.phone = v.c",
 ]
 atoms = st.sampled_from(
     ["1", "-7", "'x'", "'é'''", "NULL", "DEFAULT", "1.5e3", "E'a\\'b'", "now()", "'1'::text", "$$q$$"]
@@ -48,7 +51,8 @@ def essence(verdict: Verdict) -> tuple[object, ...]:
 @settings(max_examples=12, deadline=None)
 @given(some=st.lists(rows, min_size=1, max_size=12), listed=st.lists(items, min_size=1, max_size=12))
 def test_the_same_as_decided_whole(text: str, some: list[str], listed: list[str]) -> None:
-    query = text.format(rows=",\n ".join(some), items=", ".join(listed)).encode()
+    bound = ", ".join(f"(${3 * row + 1}, ${3 * row + 2}, ${3 * row + 3})" for row in range(len(some)))
+    query = text.format(rows=",\n ".join(some), items=", ".join(listed), bound=bound).encode()
     with pytest.MonkeyPatch.context() as patch:
         whole = decided(query)
         patch.setattr(decisions, "_SHORT", 0)
@@ -66,7 +70,11 @@ def test_the_same_as_decided_whole(text: str, some: list[str], listed: list[str]
         ("SELECT 1 IN (SELECT 1), f(1, 2, 3, 4), ARRAY[1, 2, 3, 4]", None),
         ("SELECT 1 IN (1, 2, 3, x)", None),
         ("VALUES (1), (2) /* c */, (3 /* c */), (4)", None),
-        ("VALUES ($1), ($2), ($3)", None),
+        ("VALUES ($1, 1), ($2, 2), ($3, 3)", "VALUES ($1, 1), ($2, 2)"),
+        ("VALUES ($1), ($2), ($1)", None),
+        ("SELECT $4 FROM (VALUES ($1), ($2), ($3)) v", None),
+        ("SELECT $1 FROM (VALUES ($2), ($3), ($4)) v", "SELECT $1 FROM (VALUES ($2), ($3)) v"),
+        ("SELECT 1 WHERE 1 IN ($1, $2, $3)", None),
         ("VALUES (1), (2)", None),
         ("VALUES (1), (2), (3", None),
     ],
