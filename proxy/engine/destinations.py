@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from proxy.engine.copied_cells import CopiedCells
 from proxy.engine.laundering import Destination, check_flows, flowing
 from proxy.engine.part import Part
 from proxy.engine.reading import sights
@@ -12,6 +13,7 @@ from proxy.engine.secured import Sight, Viewer
 from proxy.policy.decision import decide
 from proxy.policy.model import Outcome, Use
 from proxy.sql.scopes import NOTHING, Source, Sources
+from proxy.sql.splice import Change
 from proxy.sql.writing import Action, Assignment, names_set
 
 
@@ -22,16 +24,26 @@ class Destinations:
     part: Part
     viewer: Viewer
 
-    def check(self) -> None:
-        """Raises PolicyRefused (42501) for a value that flows where it may not."""
+    def check(self, edits: list[Change]) -> None:
+        """Raises PolicyRefused (42501) for a value that flows where it may not. Adds the edits by which the statement
+        fails where a row does not show what is copied of it."""
         seen = sights(self.part.facts, self.part.resolved, self.viewer, self.part.grounds)
         if not seen:
             return
+        cells, copied = CopiedCells(self.part, seen), []
         for action in self.part.modification.actions:
             for assignment in action.assignments:
-                for column, sources in self._flows(assignment):
+                for place, (column, sources) in enumerate(self._flows(assignment)):
+                    destination = self._destination(column)
                     moved = [one for one in sources if not self._stays(action, one, column, seen)]
-                    check_flows(flowing(moved, seen), self._destination(column), self.viewer.policy)
+                    flows = flowing(moved, seen)
+                    at = assignment.position if assignment.column is not None else place
+                    one = cells.of(assignment, at) if any(flow.masked for flow in flows) else None
+                    if one is not None and destination.sensitivity is not None and len(sources) == 1:
+                        flows = tuple(replace(flow, checked=True) for flow in flows)
+                        copied.append(one)
+                    check_flows(flows, destination, self.viewer.policy)
+        edits += cells.checked(copied, self.part.purpose)
 
     def _destination(self, column: str | None) -> Destination:
         source = self.part.classification.get(column or "")

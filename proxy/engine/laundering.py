@@ -22,6 +22,8 @@ class Flowing:
 
     column: str
     decision: Decision
+    checked: bool = False
+    """The statement fails where a row does not show the value."""
 
     @property
     def raw(self) -> bool:
@@ -31,7 +33,7 @@ class Flowing:
     @property
     def masked(self) -> bool:
         """In some row it may be something else."""
-        return not unrestricted(self.decision)
+        return not self.checked and not unrestricted(self.decision)
 
 
 @dataclass(frozen=True, slots=True)

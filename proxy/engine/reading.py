@@ -9,6 +9,7 @@ from proxy.copying import CopyCheck
 from proxy.engine.definitions import check_stored, copy_clause
 from proxy.engine.forms import Reference, copied_columns
 from proxy.engine.grounds import Grounds
+from proxy.engine.managed import deciding
 from proxy.engine.refusals import PolicyRefused, hint
 from proxy.engine.resolve import Resolved
 from proxy.engine.secured import Sight, Viewer, look
@@ -122,6 +123,8 @@ def read(
         viewer = replace(viewer, use=sight.use)
         asked = needs(name, levels) if name.level is not None else None
         needed = _needed(facts, sight.relation, asked)
+        if facts.index.of_type("InsertStmt") or facts.index.of_type("UpdateStmt") or facts.index.of_type("MergeStmt"):
+            needed |= _asked_beside(sight, needed, state)
         found = sight.uses(needed)
         uses |= {use.column: use for use in found}
         check_rejected(found, purpose, state)
@@ -171,6 +174,13 @@ def _needed(facts: Facts, relation: Relation, asked: ColumnNeeds | None) -> froz
     if asked is None:
         return every & frozenset(copied_columns(facts, relation))
     return every if asked.every else every & asked.names
+
+
+def _asked_beside(sight: Sight, needed: frozenset[str], state: SessionState) -> frozenset[str]:
+    """What conditions on the cells rest on: whether a row shows them may be asked beside the secured relation."""
+    if not any(name in needed and decision.conditions for name, decision in sight.decisions.items()):
+        return frozenset()
+    return deciding(state.policy, sight.relation, state.context.catalog) - sight.decisions.keys()
 
 
 def check_rejected(uses: tuple[ColumnUse, ...], purpose: str | None, state: SessionState) -> None:

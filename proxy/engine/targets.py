@@ -157,17 +157,40 @@ class Target:
     def _star(self, reference: Node, item: Node | None) -> Change:
         """``*`` in RETURNING becomes the list of cells with their names."""
         location = int(reference.get("location", 0))
-        others = self.modification.node.keys() & {"fromClause", "usingClause", "sourceRelation"}
         parts = strings(reference["fields"])
-        if item is None or "name" in item or (not parts and others) or len(parts) > 1:
+        if item is None or "name" in item or len(parts) > 1:
             self._refuse("a whole row of", location)
+        others = [] if parts else self._others(location)
         rows = self.rows(self._qualifier((*parts, "*")) if parts else self.base)
         generated = [one for one in self.relation.columns if one.generated and one.name not in self.sight.decisions]
         if generated:
             self._refuse("an unclassified generated column of", location)
         cells = [f"{cell(rows, self.sight, one)} AS {identifier(one.name)}" for one in self.relation.columns]
-        splicer = splicer_of(self.facts)
-        return splicer.star(item or {}, reference, cells)
+        # MERGE shows its source before its target, the others show it behind (transformReturningClause).
+        items = [*others, *cells] if self.modification.kind == "MergeStmt" else [*cells, *others]
+        return splicer_of(self.facts).star(item or {}, reference, items)
+
+    def _others(self, location: int) -> list[str]:
+        """What ``*`` shows of the relations that are joined to the target: all columns of each, in their order."""
+        node = self.modification.node
+        stack = [
+            *node.get("fromClause", ()),
+            *node.get("usingClause", ()),
+            *([node["sourceRelation"]] if "sourceRelation" in node else []),
+        ]
+        found = []
+        while stack:
+            item = stack.pop(0)
+            join = item.get("JoinExpr", {})
+            if join and not ("alias" in join or "usingClause" in join or join.get("isNatural")):
+                stack[:0] = [join["larg"], join["rarg"]]
+                continue
+            [shown] = item.values()
+            name = shown.get("alias", {}).get("aliasname") or shown.get("relname")
+            if name is None or (join and "alias" not in join):
+                self._refuse("* of this join beside", location)
+            found.append(f"{identifier(str(name))}.*")
+        return found
 
     def _kept(self) -> Change:
         """Rows that the policy drops are not there for the statement: its own WHERE is not evaluated on them."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from proxy.catalog.model import Relation
 from proxy.engine.refusals import PolicyRefused, hint
+from proxy.engine.secured import Sight, column_use
 from proxy.engine.session_state import SessionState
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.verdict import ColumnUse
@@ -30,6 +31,17 @@ def writing_refused(uses: Iterable[ColumnUse], purpose: str | None, state: Sessi
         f"consentry: writing {names} is not allowed",
         detail=" ".join(detail),
         hint=hint(way_out, state.policy),
+    )
+
+
+def copying_refused(sight: Sight, column: str, purpose: str | None, state: SessionState) -> Refusal:
+    """A row that is copied does not show a cell of it."""
+    use = column_use(sight.relation, column, sight.decisions[column], sight.use)
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        f"consentry: masked values of {use.column} may not be stored",
+        detail=f"Purpose: {purpose or 'none declared'}. A row that is copied does not meet: {', '.join(use.reasons)}.",
+        hint=hint("Copy only rows that show it, or declare a purpose under which they do.", state.policy),
     )
 
 

@@ -130,7 +130,7 @@ class _Work:
         managing = Managing(self.part)
         managing.check_managed(edits)
         viewer = self.part.viewer(Use.READ)
-        Destinations(self.part, viewer).check()
+        Destinations(self.part, viewer).check(edits)
         found = self._classified(edits) if self.part.classification else []
         managing.check_moved(edits, found)
         if edits and self.part.explained:

@@ -200,6 +200,86 @@ CASES = {
         "INSERT INTO calls (id, subscriber_id, callee) SELECT id + 10, id, phone FROM subscribers",
         "INSERT 0 8",
     ),
+    "what all of the rows show": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT id + 10, id, phone FROM subscribers WHERE id IN (1, 2)",
+        "INSERT 0 2",
+        ("SELECT callee FROM calls WHERE id > 10 ORDER BY id", "13800000001\n13800000002"),
+    ),
+    "what one of the rows does not show": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT id + 10, 1, phone FROM subscribers WHERE id IN (1, 3)",
+        "42501 masked values of public.subscribers.phone may not be stored",
+        ("SELECT count(*) FROM calls", "8"),
+    ),
+    "what all of the rows show, found by it": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, s.id, s.phone FROM subscribers s"
+        " WHERE s.phone = '13800000002'",
+        "INSERT 0 1",
+    ),
+    "for those who do not consent to be called": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, 3, phone FROM subscribers WHERE id = 1",
+        "42501 consent",
+    ),
+    "whole rows that show": Case(
+        "billing", "INSERT INTO calls SELECT c.* FROM calls c WHERE id = 1 ON CONFLICT DO NOTHING", "INSERT 0 0"
+    ),
+    "whole rows, one of which does not show": Case(
+        "billing", "INSERT INTO calls SELECT * FROM calls WHERE id = 3", "42501 masked values of public.calls.c"
+    ),
+    "a part of what shows": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, 1, left(phone, 3) FROM subscribers WHERE id = 1",
+        "42501 masked values",
+    ),
+    "what shows, from a subquery": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, 1, x.phone FROM (SELECT * FROM subscribers) x"
+        " WHERE x.id = 1",
+        "42501 masked values",
+    ),
+    "set to what another table's row shows": Case(
+        "billing",
+        "UPDATE calls SET callee = s.phone FROM subscribers s WHERE s.id = subscriber_id AND s.id < 3",
+        "UPDATE 2",
+        ("SELECT callee FROM calls WHERE id < 3 ORDER BY id", "13800000001\n13800000002"),
+    ),
+    "set to what another table's row does not show": Case(
+        "billing",
+        "UPDATE calls SET callee = s.phone FROM subscribers s WHERE s.id = 3 AND subscriber_id = 1",
+        "42501 masked values of public.subscribers.phone may not be stored",
+    ),
+    "to where it is not classified, what shows": Case(
+        "billing", "INSERT INTO plans SELECT phone, 1 FROM subscribers WHERE id = 1", "42501 not classified"
+    ),
+    "sensitive to less, what shows": Case(
+        "billing",
+        "INSERT INTO calls (id, subscriber_id, callee) SELECT 10, 1, id_number FROM subscribers WHERE id = 1",
+        "42501 less sensitive",
+    ),
+    "returned beside another table": Case(
+        "billing",
+        "UPDATE calls SET seconds = 1 FROM plans p WHERE p.code = 'full' AND id IN (2, 3)"
+        " RETURNING *, calls.callee AS dialled",
+        "UPDATE 2 2,2,13900000002,<now>,1,cell 2,full,20,13900000002"
+        " 3,3,139****0003,<now>,1,[masked],full,20,139****0003",
+    ),
+    "returned beside a join": Case(
+        "billing",
+        "DELETE FROM lines USING plans JOIN subscribers s ON s.plan = plans.code WHERE lines.id = s.id AND s.id < 4"
+        " AND s.id <> 2"
+        " RETURNING *",
+        "DELETE 2 1,1,Street 1,10,basic,10,1,Anna 1,13800000001,110101199001010001,basic,active"
+        " 3,3,[masked],10,basic,10,3,A**,138****0003,1****3,basic,active",
+    ),
+    "returned beside the source of a MERGE": Case(
+        "billing",
+        "MERGE INTO lines USING plans p ON lines.id = p.price / 10 AND p.code = 'basic'"
+        " WHEN MATCHED THEN UPDATE SET amount = 1 RETURNING *",
+        "MERGE 1 basic,10,1,1,Street 1,1",
+    ),
     # --- what decides
     "consent": Case("billing", "INSERT INTO consents (subscriber_id, purpose) VALUES (3, 'billing')", "42501 manages"),
     "consent taken": Case("billing", "DELETE FROM consents WHERE subscriber_id = 1", "42501 manages"),
