@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from proxy.catalog.model import Column, Relation
 from proxy.engine.laundering import Destination, Flowing, check_flows
-from proxy.engine.moves import check_joining, check_leaving, kinship
+from proxy.engine.moves import check_joining, check_leaving, kinship, typed_tables
 from proxy.engine.refusals import denied
 from proxy.engine.schema_change import SchemaChange, full_name
 from proxy.engine.secured import Viewer, look
@@ -72,6 +72,8 @@ def check_alter(change: SchemaChange) -> None:
     for item in node.get("cmds", ()):
         command = item["AlterTableCmd"]
         subtype = command["subtype"]
+        if node.get("objtype") == "OBJECT_TYPE" and command.get("behavior") == "DROP_CASCADE":
+            raise typed_tables(change)
         if subtype in ("AT_AddInherit", "AT_DropInherit", "AT_AttachPartition") or subtype.startswith("AT_Detach"):
             _inheritance(change, node["relation"], command)
         elif relation is None or subtype in _HARMLESS:

@@ -196,7 +196,7 @@ def _evaluates(facts: Facts) -> bool:
     ):
         return True
     ddl = facts.statement.kind in ("IndexStmt", "AlterTableStmt", "CreateStatsStmt")
-    return ddl and bool(facts.functions or len(facts.operators) > 1 or facts.index.of_type("TypeCast"))
+    return ddl and bool(facts.functions or facts.operators or facts.index.of_type("TypeCast"))
 
 
 _NEWER: dict[str, int] = {
@@ -241,10 +241,15 @@ def _check_function(
         raise undefined_function(str(function), facts.position(function.location))
 
 
+_INPUT_TRIALS = frozenset({"pg_input_is_valid", "pg_input_error_info"})
+LITERALS_DECIDE = _INPUT_TRIALS | {"set_config"}
+"""Functions that may run or not by the literals that they are given."""
+
+
 def _reads_builtin_type(function: FunctionName, state: SessionState) -> bool:
     """``pg_input_is_valid('…', 'int4')``: the type that is named as data is one of PostgreSQL's own."""
     arguments = function.node.get("args", ())
-    if function.name not in ("pg_input_is_valid", "pg_input_error_info") or len(arguments) != 2:
+    if function.name not in _INPUT_TRIALS or len(arguments) != 2:
         return False
     named = _TYPE_AS_DATA.fullmatch(literal_of(arguments[1]) or "")
     if named is None or named[1] in state.context.catalog.types_named:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from proxy.engine.closed_world import check_kind, check_names
+from proxy.engine.closed_world import LITERALS_DECIDE, check_kind, check_names
 from proxy.engine.copying import copies_in, copy_in
 from proxy.engine.definitions import copy_clause
 from proxy.engine.grounds import Grounds
@@ -127,7 +127,7 @@ def _assembled(query: bytes, texts: tuple[Facts, ...], judged: list[_Judged], pl
     """The text that may run, proved to be the client's but for the edits. Raises Refused (0A000) if it is not."""
     statements = tuple(one.verdict for one in judged)
     edits = list(dict.fromkeys(edit for one in judged for edit in one.reading.edits))
-    data = not any(function.name == "set_config" for facts in texts for function in facts.functions)
+    data = not any(function.name in LITERALS_DECIDE for facts in texts for function in facts.functions)
     data = data and not any(one.quotes_itself or one.reading.patterns for one in judged)
     places = tuple((kind, location) for one in judged for kind, _, location in one.reading.subjects if location >= 0)
     if not edits:

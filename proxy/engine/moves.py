@@ -16,6 +16,9 @@ from proxy.policy.model import Name
 from proxy.sql.definitions import EVERY
 from proxy.sql.grammar import Node
 
+_RELATIONS = frozenset(f"OBJECT_{kind}" for kind in ("TABLE", "VIEW", "MATVIEW", "FOREIGN_TABLE", "INDEX", "SEQUENCE"))
+"""What ALTER calls a relation. ALTER INDEX … RENAME takes tables, too (tablecmds.c, RangeVarCallbackForAlterRelation);
+so does ALTER TYPE … RENAME ATTRIBUTE."""
 _WAY_OUT = "Classify the destination in the policy first, at least as sensitively."
 
 
@@ -38,12 +41,23 @@ def check_rename(change: SchemaChange) -> None:
                 f"A policy may be chosen by its name, and it holds the classified table {full_name(one)}.",
                 "Rename it on a direct connection.",
             )
+    elif kind == "OBJECT_ATTRIBUTE" and node.get("behavior") == "DROP_CASCADE":
+        raise typed_tables(change)
     elif relation is None:
         return
-    elif kind == "OBJECT_COLUMN":
+    elif kind in ("OBJECT_COLUMN", "OBJECT_ATTRIBUTE"):
         _rename_column(change, relation, node.get("subname", ""), node["newname"])
-    elif kind in ("OBJECT_TABLE", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE"):
+    elif kind in _RELATIONS:
         _move(change, relation, Name(relation.schema, node["newname"]), "RENAME")
+
+
+def typed_tables(change: SchemaChange) -> Exception:
+    """The refusal (0A000) of what would change the columns of tables that were created OF a type."""
+    return change.refuse(
+        f"{change.facts.tag} … CASCADE",
+        "It would change the columns of tables of that type, of which some may be protected.",
+        "Do it on a direct connection.",
+    )
 
 
 def check_set_schema(change: SchemaChange) -> None:

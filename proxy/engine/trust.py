@@ -138,9 +138,7 @@ class Trust:
         )
         self._types = self._untrusted(catalog.types_named)
         own = [one for named in catalog.types_named.values() for one in named]
-        self._type_names = {
-            one.oid: f"{one.schema}.{one.name}" for one in own if one.kind != "d" and self.oids(one.functions)
-        }
+        self._type_names = {one.oid: f"{one.schema}.{one.name}" for one in own if self.oids(one.functions)}
         self._own_types = {one.oid: one for one in own}
         self._rows = _ANY_ROW | self._own_types.keys()
         of_own_types = frozenset(function for one in own for function in one.functions)
@@ -222,7 +220,8 @@ class Trust:
         return sorted(refused)
 
     def columns(self, relation: Relation) -> list[str]:
-        """Types of a relation's columns to which a value could be cast by untrusted code without anybody writing so."""
+        """Types of a relation's columns to which a value could be cast by untrusted code without anybody writing so:
+        ``lag(c, 1, 'x')`` and ``json_populate_record(row, …)`` convert to a domain and run its CHECK, too."""
         return sorted({self._type_names[one.type_oid] for one in relation.columns if one.type_oid in self._type_names})
 
     def arguments(self, name: FunctionName, path: tuple[str, ...]) -> list[str]:

@@ -77,7 +77,7 @@ def fields(index: Index) -> frozenset[str]:
 
 def operators(index: Index) -> frozenset[QualifiedName]:
     """Every operator that is applied, also those that a keyword stands for (BETWEEN, LIKE, IN, USING, CASE x WHEN)."""
-    found = {QualifiedName(None, "=")}
+    found = {QualifiedName(None, "=")} if _compares(index) else set()
     for node in index.of_type("A_Expr"):
         if node.get("kind") in _BETWEEN:
             found |= {QualifiedName(None, "<="), QualifiedName(None, ">=")}
@@ -86,6 +86,15 @@ def operators(index: Index) -> frozenset[QualifiedName]:
     for key, field in (("SubLink", "operName"), ("SortBy", "useOp")):
         found |= {split(strings(node[field])) for node in index.of_type(key) if field in node}
     return frozenset(found)
+
+
+def _compares(index: Index) -> bool:
+    """It looks up the operator ``=`` that stands nowhere in it (parse_clause.c, transformJoinUsingClause; gram.y)."""
+    return (
+        any("arg" in node for node in index.of_type("CaseExpr"))
+        or any(node.get("subLinkType") == "ANY_SUBLINK" and "operName" not in node for node in index.of_type("SubLink"))
+        or any(node.get("isNatural") or "usingClause" in node for node in index.of_type("JoinExpr"))
+    )
 
 
 def types(index: Index) -> frozenset[QualifiedName]:

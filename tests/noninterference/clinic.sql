@@ -145,6 +145,7 @@ CREATE OPERATOR <% (LEFTARG = text, RIGHTARG = text, FUNCTION = clinic.loud_eq);
 CREATE FUNCTION judged(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
     'BEGIN RAISE NOTICE ''judged % %'', $1, (SELECT string_agg(name, ''|'' ORDER BY id) FROM clinic.patients); RETURN true; END';
 CREATE DOMAIN judged_text AS text CHECK (clinic.judged(VALUE));
+CREATE TABLE holders (id int, word clinic.judged_text);
 CREATE TYPE wrapped AS (word text);
 CREATE FUNCTION wrap(text) RETURNS clinic.wrapped LANGUAGE plpgsql AS
     'BEGIN RAISE NOTICE ''wrap %'', (SELECT string_agg(name, ''|'' ORDER BY id) FROM clinic.patients); RETURN ROW($1)::clinic.wrapped; END';

@@ -19,6 +19,7 @@ SCHEMA = """
 CREATE SCHEMA app;
 CREATE DOMAIN public.code AS text;
 CREATE TYPE public.state AS ENUM ('open', 'closed');
+CREATE TYPE public.shape AS (id int, phone varchar(20));
 CREATE TABLE plans (id int PRIMARY KEY, title text);
 CREATE TABLE people (
     id int PRIMARY KEY, name varchar(40), phone varchar(20), note text, card varchar(30), city text, born date,

@@ -116,6 +116,8 @@ CREATE TRIGGER t BEFORE UPDATE ON people FOR EACH ROW WHEN (OLD IS DISTINCT FROM
 
 SHEDDING = """
 ALTER TABLE calls RENAME TO telephone_calls
+ALTER INDEX calls RENAME TO telephone_calls
+ALTER TYPE people RENAME ATTRIBUTE phone TO word
 ALTER TABLE calls SET SCHEMA app
 ALTER TABLE archive RENAME TO plans2
 ALTER TABLE people RENAME COLUMN phone TO word
@@ -157,6 +159,13 @@ ALTER TYPE public.state RENAME VALUE 'closed' TO 'gone'
 CREATE POLICY p ON consents USING (true)
 """
 
+TYPED = """
+ALTER TYPE public.shape RENAME ATTRIBUTE phone TO word CASCADE
+ALTER TYPE public.shape ALTER ATTRIBUTE phone TYPE varchar(10) CASCADE
+ALTER TYPE public.shape DROP ATTRIBUTE phone CASCADE
+ALTER TYPE public.shape ADD ATTRIBUTE extra int, DROP ATTRIBUTE phone CASCADE
+"""
+
 TRUNCATED = """
 TRUNCATE calls, items
 TRUNCATE people RESTART IDENTITY
@@ -169,6 +178,8 @@ CASES = [
     *_each("seer", JUDGING.replace("(phone)\n", "(phone)\n")),
     *_each("migrator", SHEDDING, "42501"),
     *_each("seer", SHEDDING, "42501"),
+    *_each("migrator", TYPED, "0A000", "tables of that type"),
+    *_each("migrator", "ALTER TYPE public.shape ADD ATTRIBUTE extra int"),
     *_each("analyst", TRUNCATED),
     *_each("analyst", "TRUNCATE consents", "42501", "for roles that manage person"),
     *_each("analyst", "TRUNCATE people, consents CASCADE", "42501", "for roles that manage person"),
@@ -176,7 +187,7 @@ CASES = [
     *_each("seer", MANAGED, "42501", "for roles that manage"),
     *_each("keeper", MANAGED),
     *_each("analyst", HARMLESS, "42501"),
-    *_each("anything", HARMLESS + JUDGING + SHEDDING + MANAGED),
+    *_each("anything", HARMLESS + JUDGING + SHEDDING + MANAGED + TYPED),
 ]
 
 
