@@ -71,6 +71,10 @@ class Migrations:
             if found is not None and who in found:
                 found[who] = now + seconds
 
+    def under_way(self, database: str) -> bool:
+        """Somebody may just have changed the schema."""
+        return database in self._announced
+
     def others(self, database: str, who: Party, now: float) -> bool:
         """Somebody else may just have changed the schema."""
         return _others(self._announced, database, who, now)

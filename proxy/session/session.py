@@ -18,7 +18,7 @@ from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
 from proxy.session.inquiry import Answer
 from proxy.session.migrations import Migrations
-from proxy.session.outbox import CancelOwn, Close, ConfirmCatalog, Fault, Outbox
+from proxy.session.outbox import CancelOwn, Close, ConfirmCatalog, Fault, LoadCatalog, Outbox
 from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, StateLost, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
@@ -101,6 +101,7 @@ class Session:
         self._entered: str | None = None
         self._doubts: Doubts | None = None
         self._turns: Turns | None = None
+        self._confirmed = False
         self._held: list[bytes] = []
         self._lost: str | None = None
         self._violation: ProtocolViolation | None = None
@@ -369,6 +370,10 @@ class Session:
         """The session knows who it is: may it go on?"""
         start = self._startup
         if start.phase is not Phase.DONE:
+            return
+        if not self._confirmed and self._surroundings.migrations.under_way(start.database):
+            self._confirmed = True
+            self.outbox.commands.append(LoadCatalog(start.database, anew=True))
             return
         transaction = Transaction(start.start, start.isolation, self._surroundings.clock)
         witness = self._surroundings.witness
