@@ -78,9 +78,15 @@ class Columns:
         kind = self._rows.row("relations", relation)
         if kind is None or kind["kind"] not in _WITH_COLUMNS:
             return ()
-        return tuple(self._column(row, trail) for row in self._rows.group("columns", relation))
+        rows = self._rows.group("columns", relation)
+        names = {row["number"]: row["name"] for row in rows}
+        sources = {
+            row["number"]: tuple(dict.fromkeys(names.get(number, "") for number in sorted(row["columns"])))
+            for row in self._rows.group("defaults", relation)
+        }
+        return tuple(self._column(row, sources.get(row["number"], ()), trail) for row in rows)
 
-    def _column(self, row: Row, trail: set[Object]) -> Column:
+    def _column(self, row: Row, sources: tuple[str, ...], trail: set[Object]) -> Column:
         own = self.types[row["type"]]
         base, base_typmod, not_null = self._names.base(own.oid, row["typmod"])
         domains = self._names.domains(own.oid)
@@ -103,6 +109,7 @@ class Columns:
             base_typmod=base_typmod,
             domain_checked=own.kind == "d" and any(self._rows.group("domain_checks", domain) for domain in domains),
             enum_labels=base.labels,
+            sources=sources,
         )
 
     def _collation(self, oid: int, trail: set[Object]) -> str | None:

@@ -41,6 +41,8 @@ class Column:
     domain_checked: bool = True
     """Asked only of domains: it, or one below it, has a CHECK, so a value can be cast to it only by running that."""
     enum_labels: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """Asked only of generated columns: those of the same row that it is computed from; '' is a system column."""
 
 
 class Access(StrEnum):

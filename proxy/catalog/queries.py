@@ -149,7 +149,10 @@ _SOURCES = (
     # What the server itself attached to a foreign or deferrable key is internal, and trusted.
     Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),
-    Source("defaults", "pg_attrdef", "adrelid", "oid::oid AS oid, adnum AS number", of_relations=True,
+    Source("defaults", "pg_attrdef", "adrelid", "oid::oid AS oid, adnum AS number, "
+           "ARRAY(SELECT DISTINCT m[1]::pg_catalog.int4 "
+           r"FROM pg_catalog.regexp_matches(adbin::pg_catalog.text, ':varattno (-?\d+) ', 'g') AS m) AS columns",
+           of_relations=True,
            code=Class.DEFAULT),
     Source("constraints", "pg_constraint", "conrelid",
            "oid::oid AS oid, contype::text AS kind, confrelid::oid AS referenced, confupdtype::text AS on_update, "

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.catalog.model import Column, Relation
+from proxy.engine.classification import inherits
 from proxy.engine.laundering import Destination, Flowing, check_flows
 from proxy.engine.moves import check_joining, check_leaving, kinship, typed_tables
 from proxy.engine.refusals import denied
@@ -145,7 +146,7 @@ def _drop_expression(change: SchemaChange, relation: Relation, command: Node) ->
     """What was generated stays as stored values of a column that nothing derives any more."""
     for member in change.members(relation):
         classification = change.classification(member)
-        if classification and command["name"] not in classification:
+        if inherits(member, command["name"], classification):
             raise denied(
                 f"DROP EXPRESSION would keep what {full_name(member)}.{command['name']} was made of,"
                 " and it is not classified",
@@ -170,16 +171,18 @@ def _set_type(change: SchemaChange, relation: Relation, command: Node) -> None:
 def _set_type_of(change: SchemaChange, relation: Relation, name: str, sources: set[str], type_name: Node) -> None:
     source = change.classification(relation).get(name)
     column = relation.column(name)
-    table = None if source is None else change.policy.tables[source.table].columns[source.column]
-    destination = Destination(f"{full_name(relation)}.{name}", None if table is None else table.sensitivity)
-    check_flows(_flowing(change, relation, sources), destination, change.policy)
-    if table is not None and column is not None:
-        changed = _typed(column, type_name)
-        why = "its new type is not known here" if changed is None else unfit(table.mask, changed)
+    level = None if source is None else source.sensitivity(change.policy)
+    check_flows(_flowing(change, relation, sources), Destination(f"{full_name(relation)}.{name}", level), change.policy)
+    if source is None or column is None or inherits(relation, name, change.classification(relation)):
+        return
+    changed = _typed(column, type_name)
+    for one in source.all:
+        mask = change.policy.tables[one.table].columns[one.column].mask
+        why = "its new type is not known here" if changed is None else unfit(mask, changed)
         if why is not None:
             raise change.refuse(
                 f"this type of the classified column {full_name(relation)}.{name}",
-                f"Its mask is {table.mask.kind}: {why}.",
+                f"Its mask is {mask.kind}: {why}.",
                 "Change the mask in the policy first.",
             )
 
@@ -190,8 +193,7 @@ def _flowing(change: SchemaChange, relation: Relation, names: set[str]) -> list[
     state = change.state
     viewer = Viewer(state.policy, state.context.role, purpose, state.subject, change.grounds.now, Use.EXPORT)
     decisions = look(viewer, relation, classification).decisions
-    generated = {one.name for one in relation.columns if one.generated and one.name not in classification}
-    every = EVERY in names or bool(names & generated) or (relation.name in names and not relation.column(relation.name))
+    every = EVERY in names or (relation.name in names and not relation.column(relation.name))
     return [Flowing(f"{full_name(relation)}.{name}", one) for name, one in decisions.items() if every or name in names]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Catalog, Relation
-from proxy.policy.model import Name, TablePolicy
+from proxy.policy.model import Name, Policy, Sensitivity, TablePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,23 @@ class Source:
     """Where the classification of a column stands in the policy: ``table.column``.
 
     ``rows`` says how the rows of *this* relation reach their subject and their retention: the policy's own table, or
-    for a view what it shows of that.
+    for a view what it shows of that. ``beside``: others that hold of the column too, of a table that inherits or of the
+    columns that it is generated from; the more restrictive holds.
     """
 
     table: Name
     column: str
     rows: TablePolicy
+    beside: tuple[Source, ...] = ()
+
+    @property
+    def all(self) -> tuple[Source, ...]:
+        """Every one that holds, each alone."""
+        return (self if not self.beside else replace(self, beside=()), *self.beside)
+
+    def sensitivity(self, policy: Policy) -> Sensitivity:
+        """The highest of all."""
+        return max(policy.tables[one.table].columns[one.column].sensitivity for one in self.all)
 
 
 Classification = Mapping[str, Source]
@@ -29,6 +40,30 @@ Classification = Mapping[str, Source]
 def of_table(table: TablePolicy) -> Classification:
     """The classification of a table that the policy names itself."""
     return {column: Source(table.name, column, table) for column in table.columns}
+
+
+def together(sources: Iterable[Source]) -> Source:
+    """All of ``sources`` at once. There must be one."""
+    [first, *others] = {(one.table, one.column): one for source in sources for one in source.all}.values()
+    return replace(first, beside=tuple(others))
+
+
+def with_generated(relation: Relation, classification: Classification) -> Classification:
+    """Generated columns that the policy does not name are classified as the columns that they are computed from."""
+    generated = {}
+    for column in relation.columns:
+        if column.generated and column.name not in classification:
+            every = "" in column.sources
+            found = [source for name, source in classification.items() if every or name in column.sources]
+            if found:
+                generated[column.name] = together(found)
+    return {**classification, **generated} if generated else classification
+
+
+def inherits(relation: Relation, name: str, classification: Classification) -> bool:
+    """The column is generated, and classified because of what it is computed from."""
+    column, source = relation.column(name), classification.get(name)
+    return column is not None and column.generated and source is not None and source.column != name
 
 
 def family(catalog: Catalog, oid: int) -> list[Relation]:

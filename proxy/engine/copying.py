@@ -113,9 +113,6 @@ class _Copy:
     # --- what is not done ---------------------------------------------------------------------------------------------
 
     def _check_form(self) -> None:
-        mixed = self.grounds.protected.mixed.get(self.relation.oid)
-        if mixed is not None:
-            raise unsupported(f"{self.full} and {mixed} are classified differently", way_out="Write to the children.")
         if self.relation.kind not in "rp":
             raise unsupported(f"COPY into {self.full}, which is no table", way_out="Write to the table itself.")
         role = self.state.role

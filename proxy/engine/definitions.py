@@ -138,7 +138,7 @@ def _check_shown(change: SchemaChange, node: Node, target: Name) -> None:
     outputs = _outputs(change.facts, select, change.relations)
     for column, sources in _columns(outputs, strings(node.get("aliases"))):
         wanted = [
-            change.policy.tables[found.table].columns[found.column].sensitivity
+            found.sensitivity(change.policy)
             for source in sources
             if (relation := change.relations.get(id(source.relation.node))) is not None
             for name, found in change.classification(relation).items()

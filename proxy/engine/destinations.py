@@ -9,8 +9,7 @@ from proxy.engine.copied_cells import CopiedCells
 from proxy.engine.laundering import Destination, check_flows, flowing
 from proxy.engine.part import Part
 from proxy.engine.reading import sights
-from proxy.engine.secured import Sight, Viewer
-from proxy.policy.decision import decide
+from proxy.engine.secured import Sight, Viewer, decided
 from proxy.policy.model import Outcome, Use
 from proxy.sql.scopes import NOTHING, Source, Sources
 from proxy.sql.splice import Change
@@ -48,7 +47,7 @@ class Destinations:
     def _destination(self, column: str | None) -> Destination:
         source = self.part.classification.get(column or "")
         policy = self.viewer.policy
-        sensitivity = None if source is None else policy.tables[source.table].columns[source.column].sensitivity
+        sensitivity = None if source is None else source.sensitivity(policy)
         return Destination(f"{self.part.full_name}.{column or '*'}", sensitivity)
 
     def _flows(self, one: Assignment) -> Iterator[tuple[str | None, Sources]]:
@@ -86,9 +85,7 @@ class Destinations:
             return False
         viewer, read = self.viewer, sight.decisions[source.column]
         level = self._destination(column).sensitivity
-        writing = decide(
-            viewer.policy, viewer.role, viewer.purpose, Use.WRITE, destined.table, destined.column, viewer.now
-        )
+        writing = decided(replace(viewer, use=Use.WRITE), destined)
         return (
             read.outcome is Outcome.ALLOW
             and level is not None

@@ -14,7 +14,6 @@ from proxy.engine.classification import family
 from proxy.engine.closed_world import check_telling, has_node
 from proxy.engine.definitions import copy_clause, is_stored_view
 from proxy.engine.implied import Asked, settle, worth_asking
-from proxy.engine.protected import Protected
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.secured import Shape, Sight, Viewer, fragment, unrestricted
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
@@ -53,20 +52,17 @@ class Reference:
 
     # --- what cannot be secured ---------------------------------------------------------------------------------------
 
-    def check(self, protected: Protected, catalog: Catalog) -> None:
+    def check(self, catalog: Catalog) -> None:
         """Raises PolicyRefused (0A000, for EXPLAIN 42501), naming what is missing."""
         check_telling(self.facts)
-        for applies, words, location in self._missing(protected, catalog):
+        for applies, words, location in self._missing(catalog):
             if applies:
                 self._refuse(words, location)
-        self._check_generated()
 
-    def _missing(self, protected: Protected, catalog: Catalog) -> list[tuple[bool, str, int | None]]:
+    def _missing(self, catalog: Catalog) -> list[tuple[bool, str, int | None]]:
         kind, asked = self.facts.statement.kind, self.asked
-        mixed = protected.mixed.get(self.relation.oid)
         missing: list[tuple[bool, str, int | None]] = [
             (kind not in _READING and copy_clause(self.facts) is None, f"{self.facts.tag} over", None),
-            (mixed is not None, f"the classification of {mixed} beside that of", None),
             (self.relation.kind not in "rpvmf", "this kind of relation:", None),
         ]
         missing.append(
@@ -138,19 +134,6 @@ class Reference:
         """``schema.table.column`` could be meant for another item of FROM once the schema is gone."""
         same = [other for other in self.facts.relations if other.visible_name == self.name.visible_name]
         return self.name.alias is not None or len(same) > 1
-
-    def _check_generated(self) -> None:
-        """A generated column may show what its sources hide: it must be classified itself."""
-        for column in self.relation.columns:
-            if column.generated and column.name in self.needed and column.name not in self.sight.classification:
-                raise PolicyRefused(
-                    Refusal(
-                        FEATURE_NOT_SUPPORTED,
-                        f"consentry: the generated column {self.relation.schema}.{self.relation.name}.{column.name}"
-                        " is not classified",
-                        hint="Classify it in the policy, at least as strictly as the columns that it is made of.",
-                    )
-                )
 
     # --- how the rest is --------------------------------------------------------------------------------------------
 

@@ -61,11 +61,10 @@ def flowing(sources: Iterable[Source], sights: Mapping[int, Sight]) -> tuple[Flo
 
 
 def _classified(column: str, sight: Sight) -> Iterable[str]:
-    """The classified columns that ``column`` shows. A generated one may be made of any."""
+    """The classified columns that ``column`` shows."""
     if column in sight.decisions:
         return (column,)
-    known = sight.relation.column(column)
-    return sight.decisions if column == "*" or (known is not None and known.generated) else ()
+    return sight.decisions if column == "*" else ()
 
 
 def why_not(flows: Iterable[Flowing], destination: Destination) -> tuple[str, str] | None:

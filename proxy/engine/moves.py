@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Relation
-from proxy.engine.classification import Source
+from proxy.engine.classification import Source, inherits, of_table, with_generated
 from proxy.engine.refusals import denied
 from proxy.engine.schema_change import SchemaChange, full_name, kinds_of
 from proxy.policy.model import Name
@@ -119,14 +119,17 @@ def _rename_column(change: SchemaChange, relation: Relation, old: str, new: str)
         source = change.classification(member).get(old)
         if source is None or (member.kind == "v" and name_of(member) not in change.policy.tables):
             continue
-        before = change.policy.tables[source.table].columns[source.column]
-        after = change.policy.tables[source.table].columns.get(new)
-        if after is None or after.sensitivity < before.sensitivity:
-            raise denied(
-                f"{what} would take {full_name(member)}.{old} out from under its classification",
-                way_out=_WAY_OUT,
-                policy=change.policy,
-            )
+        if inherits(member, old, change.classification(member)):
+            continue
+        for one in source.all:
+            before = change.policy.tables[one.table].columns[one.column]
+            after = change.policy.tables[one.table].columns.get(new)
+            if after is None or after.sensitivity < before.sensitivity:
+                raise denied(
+                    f"{what} would take {full_name(member)}.{old} out from under its classification",
+                    way_out=_WAY_OUT,
+                    policy=change.policy,
+                )
 
 
 # --- inheritance ------------------------------------------------------------------------------------------------------
@@ -179,15 +182,13 @@ def check_leaving(change: SchemaChange, pair: Kinship, what: str) -> None:
     change.must_manage(kinds_of(change.policy, name_of(parent)), full_name(parent), what)
     change.must_manage_rows(parent, what)
     own = change.policy.tables.get(name_of(child))
+    kept = with_generated(child, {} if own is None else of_table(own))
     for name, source in change.classification(parent).items():
-        kept = Source(own.name, name, own) if own is not None and name in own.columns else None
-        _must_hold(change, source, kept, f"{full_name(child)}.{name}", what)
+        _must_hold(change, source, kept.get(name), f"{full_name(child)}.{name}", what)
 
 
 def _must_hold(change: SchemaChange, before: Source, after: Source | None, column: str, what: str) -> None:
-    tables = change.policy.tables
-    wanted = tables[before.table].columns[before.column].sensitivity
-    if after is None or tables[after.table].columns[after.column].sensitivity < wanted:
+    if after is None or after.sensitivity(change.policy) < before.sensitivity(change.policy):
         raise denied(
             f"{what} would take {column} out from under its classification", way_out=_WAY_OUT, policy=change.policy
         )

@@ -151,7 +151,7 @@ class Part:
 
     def entries(self) -> list[TablePolicy]:
         """What the policy says of the target, or of a table that it is a part of."""
-        found = [source.rows for source in self.classification.values()]
+        found = [one.rows for source in self.classification.values() for one in source.all]
         for entry in self.state.policy.tables.values():
             named = self.catalog.relation(*entry.name)
             if named is not None and self.relation.oid in {one.oid for one in family(self.catalog, named.oid)}:

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy.catalog.model import Catalog
-from proxy.engine.classification import Classification, family, of_table
+from proxy.catalog.model import Catalog, Relation
+from proxy.engine.classification import Classification, Source, family, of_table, together, with_generated
 from proxy.engine.managed import Managed, managed
 from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
 from proxy.policy.model import Name, Policy, TablePolicy
 from proxy.verdict import Origins
 
+_LAST = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Protected:
     """``classified``: relation OID -> its classification, inherited by children, partitions and views.
 
-    ``mixed``: relations below which, or above which, another classification stands than their own, with that
-    relation's name. ``refused``: views that do more with classified columns than to show them, and why.
-    ``harmless``: views over classified tables that touch no classified column.
+    ``refused``: views that do more with classified columns than to show them, and why. ``harmless``: views over
+    classified tables that touch no classified column.
     ``sources``: OIDs of registries, consent and account sources and ``via`` tables, children included.
     """
 
     classified: dict[int, Classification]
-    mixed: dict[int, str]
     refused: dict[int, str]
     harmless: frozenset[int]
     sources: frozenset[int]
@@ -41,19 +41,15 @@ class Protected:
 
 
 def protect(policy: Policy, catalog: Catalog) -> Protected:
-    """Classifying a partitioned or inherited parent classifies its children; an absent table protects nothing."""
+    """Classifying a partitioned or inherited parent classifies its children, and a child the parent, which shows its
+    rows; where several are named, the most restrictive holds. An absent table protects nothing."""
     own: dict[int, TablePolicy] = {}
     for name, table in policy.tables.items():
         relation = catalog.relation(name.schema, name.relation)
         if relation is not None and table.columns:
             own[relation.oid] = table
-    classified: dict[int, Classification] = {}
-    for oid, table in own.items():
-        for relation in family(catalog, oid):
-            classified.setdefault(relation.oid, of_table(table))
-    classified.update({oid: of_table(table) for oid, table in own.items()})
-    mixed = _mixed(catalog, own, classified)
-    views = classify_views(policy, catalog, classified, mixed)
+    classified = _classify(catalog, own)
+    views = classify_views(policy, catalog, classified)
     classified.update(views.classified)
     others = _sources(policy, catalog)
     names = frozenset(catalog.relations[oid].name for oid in others | classified.keys())
@@ -65,7 +61,6 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
     )
     return Protected(
         classified,
-        mixed,
         views.refused,
         frozenset(views.harmless),
         others,
@@ -75,21 +70,30 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
     )
 
 
-def _mixed(catalog: Catalog, own: dict[int, TablePolicy], classified: dict[int, Classification]) -> dict[int, str]:
-    """Ancestors of a table with a classification of its own, and that table itself where one of them has one too."""
-    mixed: dict[int, str] = {}
-    for oid in own:
-        relation = catalog.relations[oid]
-        pending = list(relation.parents)
-        while pending:
-            parent = catalog.relations.get(pending.pop())
-            if parent is None:
-                continue
-            mixed[parent.oid] = f"{relation.schema}.{relation.name}"
-            if parent.oid in classified:
-                mixed[oid] = f"{parent.schema}.{parent.name}"
-            pending.extend(parent.parents)
-    return mixed
+def _classify(catalog: Catalog, own: dict[int, TablePolicy]) -> dict[int, Classification]:
+    found: dict[int, dict[str, list[Source]]] = {}
+    for oid, table in own.items():
+        related = [*family(catalog, oid), *_ancestors(catalog, oid)]
+        for relation in {one.oid: one for one in related}.values():
+            columns = found.setdefault(relation.oid, {})
+            for column, source in of_table(table).items():
+                # What the policy says of the relation itself comes first: it says how its rows reach their subject.
+                columns.setdefault(column, []).insert(0 if relation.oid == oid else _LAST, source)
+    return {
+        oid: with_generated(catalog.relations[oid], {column: together(sources) for column, sources in columns.items()})
+        for oid, columns in found.items()
+    }
+
+
+def _ancestors(catalog: Catalog, oid: int) -> list[Relation]:
+    found: dict[int, Relation] = {}
+    pending = list(catalog.relations[oid].parents)
+    while pending:
+        relation = catalog.relations.get(pending.pop())
+        if relation is not None and relation.oid not in found:
+            found[relation.oid] = relation
+            pending.extend(relation.parents)
+    return list(found.values())
 
 
 def _sources(policy: Policy, catalog: Catalog) -> frozenset[int]:

@@ -128,13 +128,13 @@ def read(
         found = sight.uses(needed)
         uses |= {use.column: use for use in found}
         check_rejected(found, purpose, state)
-        if sight.unrestricted and sight.relation.oid not in grounds.protected.mixed:
+        if sight.unrestricted:
             continue
         reference = Reference(facts, name, asked, sight, needed, resolved.columns, serializable(state.context.settings))
         explained = facts.statement.kind == "ExplainStmt" and sight.shows(needed)
         if explained and not reference.parted(state.context.catalog):
             continue
-        reference.check(grounds.protected, state.context.catalog)
+        reference.check(state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)
         secured.add(id(name.node))
         patterns |= reference.where.patterns

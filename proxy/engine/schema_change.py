@@ -141,9 +141,8 @@ class SchemaChange:
 
 
 def _asked(relation: Relation, classification: Classification, names: frozenset[str]) -> frozenset[str]:
-    """The classified columns that ``names`` may mean. A generated column that is not classified shows any of them."""
-    generated = {one.name for one in relation.columns if one.generated and one.name not in classification}
+    """The classified columns that ``names`` may mean."""
     row = relation.name in names and relation.column(relation.name) is None
-    if EVERY in names or row or names & generated:
+    if EVERY in names or row:
         return frozenset(classification)
     return names & classification.keys()

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.catalog.model import Catalog, Column, Relation
-from proxy.engine.classification import Classification
+from proxy.engine.classification import Classification, Source
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.engine.implied import implied
 from proxy.masks import Mask, null, render
-from proxy.policy.decision import decide
+from proxy.policy.decision import decide, strictest
 from proxy.policy.model import Decision, Outcome, Policy, Use
 from proxy.sql.predicates import Comparison
 from proxy.sql.quote import identifier, qualified
@@ -90,10 +90,18 @@ def look(viewer: Viewer, relation: Relation, classification: Classification) -> 
     for column in relation.columns:
         source = classification.get(column.name)
         if source is not None:
-            decisions[column.name] = decide(
-                viewer.policy, viewer.role, viewer.purpose, viewer.use, source.table, source.column, viewer.now
-            )
+            decisions[column.name] = decided(viewer, source)
     return Sight(relation, classification, decisions, viewer.use)
+
+
+def decided(viewer: Viewer, source: Source) -> Decision:
+    """What the policy says of a column that is classified so."""
+    found = [
+        decide(viewer.policy, viewer.role, viewer.purpose, viewer.use, one.table, one.column, viewer.now)
+        for one in source.all
+    ]
+    subjects = {repr(one.rows.subject) for one in source.all}
+    return strictest(found, same_subject=len(subjects) == 1)
 
 
 @dataclass(frozen=True, slots=True)

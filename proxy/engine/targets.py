@@ -64,13 +64,7 @@ class Target:
     @property
     def hidden(self) -> frozenset[str]:
         """The columns that the session does not see as they are stored, in every row."""
-        hidden = {name for name, decision in self.sight.decisions.items() if not unrestricted(decision)}
-        if hidden:
-            # A generated column may show what its sources hide: it must be classified itself.
-            hidden |= {
-                one.name for one in self.relation.columns if one.generated and one.name not in self.sight.decisions
-            }
-        return frozenset(hidden)
+        return frozenset(name for name, decision in self.sight.decisions.items() if not unrestricted(decision))
 
     def rows(self, base: str) -> RowConditions:
         """Conditions of the row that ``base`` (SQL) names."""
@@ -127,8 +121,8 @@ class Target:
     def _cell(self, reference: Node) -> str:
         parts = strings(reference["fields"])
         column = self.relation.column(parts[-1])
-        if column is None or column.name not in self.sight.decisions:
-            self._refuse("an unclassified generated column of", int(reference.get("location", 0)))
+        if column is None:
+            self._refuse("an unknown column of", int(reference.get("location", 0)))
         assert column is not None  # noqa: S101 - for the type checker
         return f"({cell(self.rows(self._qualifier(parts)), self.sight, column)})"
 
@@ -162,9 +156,6 @@ class Target:
             self._refuse("a whole row of", location)
         others = [] if parts else self._others(location)
         rows = self.rows(self._qualifier((*parts, "*")) if parts else self.base)
-        generated = [one for one in self.relation.columns if one.generated and one.name not in self.sight.decisions]
-        if generated:
-            self._refuse("an unclassified generated column of", location)
         cells = [f"{cell(rows, self.sight, one)} AS {identifier(one.name)}" for one in self.relation.columns]
         # MERGE shows its source before its target, the others show it behind (transformReturningClause).
         items = [*others, *cells] if self.modification.kind == "MergeStmt" else [*cells, *others]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from proxy.catalog.model import Access, Catalog, Relation
-from proxy.engine.classification import Classification, Source, family
+from proxy.engine.classification import Classification, Source, family, together
 from proxy.policy.model import Name, Outcome, Policy, Retention, SubjectLink, TablePolicy
 from proxy.sql.columns import SYSTEM_COLUMNS
 from proxy.sql.lineage import Lineage, lineage
@@ -25,9 +25,9 @@ class Views:
     harmless: set[int] = field(default_factory=set)
 
 
-def classify_views(policy: Policy, catalog: Catalog, tables: dict[int, Classification], mixed: dict[int, str]) -> Views:
+def classify_views(policy: Policy, catalog: Catalog, tables: dict[int, Classification]) -> Views:
     """Works through the views of a catalog, each after those that it reads."""
-    work = _Work(policy, catalog, tables, mixed)
+    work = _Work(policy, catalog, tables)
     for relation in catalog.relations.values():
         if relation.kind == "v" and not relation.builtin:
             work.view(relation)
@@ -39,7 +39,6 @@ class _Work:
     policy: Policy
     catalog: Catalog
     tables: dict[int, Classification]
-    mixed: dict[int, str]
     views: Views = field(default_factory=Views)
     _done: set[int] = field(default_factory=set)
 
@@ -94,8 +93,6 @@ class _Work:
             return f"{item.schema}.{item.name} holds a copy of a classified table, and is not classified itself"
         if self._tells_partition(item, read):
             return f"it tells in which partition the rows of {item.schema}.{item.name} stand"
-        if item.oid in self.mixed:
-            return f"{item.schema}.{item.name} and {self.mixed[item.oid]} are classified differently"
         return None
 
     def _of(self, relation: Relation) -> Classification:
@@ -115,15 +112,10 @@ class _Work:
             return False
         return bool(item.parents) or bool(read.names & SYSTEM_COLUMNS) or "*" in read.names
 
-    def _made_of_hidden(self, item: Relation) -> frozenset[str]:
-        """Generated columns of a classified table that are not classified: they may show what their sources hide."""
-        own = self._of(item)
-        return frozenset(column.name for column in item.columns if column.generated and column.name not in own and own)
-
     def _complex(self, read: Lineage, items: list[Relation]) -> Classification | str:
         """Not plain: harmless only if no classified column is named at all."""
         for item in items:
-            touched = read.names & (self._of(item).keys() | self._made_of_hidden(item))
+            touched = read.names & self._of(item).keys()
             if self._of(item) and (touched or "*" in read.names):
                 what = ", ".join(sorted(touched)) or "whole rows"
                 return f"it does more than to show {what} of {item.schema}.{item.name}"
@@ -134,13 +126,10 @@ class _Work:
             for index, item in enumerate(items):
                 if origin.item not in (index, -1):
                     continue
-                if origin.column in self._of(item) or origin.column in self._made_of_hidden(item):
+                if origin.column in self._of(item):
                     return f"it does more than to show {origin.column} of {item.schema}.{item.name}"
         if len(read.outputs) != len(view.columns):
             return "its definition and its columns do not fit"
-        for output in read.outputs:
-            if output is not None and output.column in self._made_of_hidden(items[output.item]):
-                return f"it shows the generated column {output.column}, which is not classified"
         classification: dict[str, Source] = {}
         for column, output in zip(view.columns, read.outputs, strict=True):
             source = None if output is None else self._of(items[output.item]).get(output.column)
@@ -150,8 +139,9 @@ class _Work:
                     for name, other in zip(view.columns, read.outputs, strict=True)
                     if other is not None and other.item == output.item
                 }
-                rows = _shown_rows(source.rows, Name(view.schema, view.name), shown)
-                classification[column.name] = replace(source, rows=rows)
+                name = Name(view.schema, view.name)
+                each = [replace(one, rows=_shown_rows(one.rows, name, shown)) for one in source.all]
+                classification[column.name] = together(each)
         return classification
 
 

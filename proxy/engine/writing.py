@@ -156,9 +156,6 @@ class _Work:
         if not changes_protected(self.part.relation, self.part.grounds.protected):
             return
         full = self.part.full_name
-        mixed = self.part.grounds.protected.mixed.get(self.part.relation.oid)
-        if mixed is not None:
-            raise unsupported(f"{full} and {mixed} are classified differently", way_out="Write to the children.")
         if self.part.table.kind not in "rp" or not self._passes_through():
             raise unsupported(
                 f"{self.part.facts.tag} changes protected tables through {full}", way_out="Write to the table itself."

@@ -43,7 +43,7 @@ class WrittenColumns:
         moves = bool(decisive & (sets - self.part.unchanged))
         for name, ones in assigned.items():
             column = self.part.relation.column(name)
-            if column is None or name not in self.part.classification:
+            if column is None or column.generated or name not in self.part.classification:
                 continue
             values = frozenset().union(*(one.given for _, one in ones))
             updates = any(event == "update" for event, _ in ones)

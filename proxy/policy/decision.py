@@ -7,7 +7,7 @@ mask, what shows is at most what each of them would show; so nothing that is add
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 from typing import NamedTuple
@@ -106,6 +106,37 @@ def decide(
         failed_mask=failed_mask,
         reasons=tuple(dict.fromkeys(words)),
         rule=next((reason.rule for reason in reasons if reason.outcome is outcome), None),
+    )
+
+
+def strictest(decisions: Sequence[Decision], *, same_subject: bool) -> Decision:
+    """One decision that allows what every one of them allows. ``same_subject``: rows reach the same subject by all of
+    them; if not, no row meets their conditions."""
+    if len(decisions) == 1:
+        return decisions[0]
+    outcome = max(one.outcome for one in decisions)
+    masks = [one.mask for one in decisions if one.outcome is Outcome.MASK and one.mask is not None]
+    mask = reduce(meet, masks) if outcome is Outcome.MASK and masks else None
+    conditional = [one for one in decisions if one.conditions]
+    failed = max((one.failed for one in conditional), default=outcome)
+    hidden = masks + [one.failed_mask for one in conditional if one.failed_mask is not None]
+    failed_mask = reduce(meet, hidden) if failed is Outcome.MASK and hidden else None
+    conditions = tuple(dict.fromkeys(condition for one in conditional for condition in one.conditions))
+    if conditions and not same_subject:
+        conditions = (NeverCondition("classified twice, with different subjects"),)
+    if not _worse(failed, failed_mask, outcome, mask):
+        conditions = ()
+    most = max(decisions, key=lambda one: one.sensitivity)
+    return Decision(
+        category=most.category,
+        sensitivity=most.sensitivity,
+        outcome=outcome,
+        mask=mask,
+        conditions=conditions,
+        failed=failed,
+        failed_mask=failed_mask,
+        reasons=tuple(dict.fromkeys(word for one in decisions for word in one.reasons)),
+        rule=next((one.rule for one in decisions if one.outcome is outcome and one.rule is not None), None),
     )
 
 
