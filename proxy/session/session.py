@@ -18,7 +18,7 @@ from proxy.session.encryption import ClientEncryption
 from proxy.session.events import Clock, Events
 from proxy.session.inquiry import Answer
 from proxy.session.migrations import Migrations
-from proxy.session.outbox import CancelOwn, Close, ConfirmCatalog, Fault, LoadCatalog, Outbox
+from proxy.session.outbox import Close, ConfirmCatalog, Fault, LoadCatalog, Outbox
 from proxy.session.reasons import CONNECTION_FAILURE, INTERNAL_ERROR, SessionOver, StateLost, too_many_of_role
 from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
@@ -474,8 +474,8 @@ class Session:
             self._dialogue.inquiry.abandon()
         if self._connected and not (self._dialogue is not None and self._dialogue.terminated):
             self.outbox.upstream.append(frontend.TERMINATE_MESSAGE)
-        if self._dialogue is not None:
-            self._leave_others(self._dialogue)
+        if self._turns is not None:
+            self._turns.leave()
         self.outbox.commands.append(Close(sqlstate))
         if self._entered is not None and self._surroundings.roles is not None:
             self._surroundings.roles.leave(self._entered)
@@ -484,17 +484,6 @@ class Session:
             self._events.session_end(sqlstate)
         except Exception as error:  # the session is over; the log is all that is left
             self.outbox.commands.append(Fault(error))
-
-    def _leave_others(self, dialogue: Dialogue) -> None:
-        """What was announced may still be committed; what only waited for its turn never will be."""
-        migrations = self._surroundings.migrations
-        migrations.leave(dialogue.database, dialogue)
-        if dialogue.turn_since is not None:
-            self.outbox.commands.append(CancelOwn(dialogue.cancel))
-        if dialogue.announced or dialogue.turn_since is not None:
-            migrations.abandon(dialogue.database, dialogue, self._surroundings.clock())
-        else:
-            migrations.withdraw(dialogue.database, dialogue)
 
 
 def _fail(over: SessionOver) -> None:

@@ -65,3 +65,14 @@ class Turns:
             dialogue.outbox.commands.append(CancelOwn(dialogue.cancel))
         elif taken > 2 * TURN_SECONDS:
             raise SessionOver(LOCK_NOT_AVAILABLE, CHANGE_TOO_LONG.message, CHANGE_TOO_LONG.detail, CHANGE_TOO_LONG.hint)
+
+    def leave(self) -> None:
+        """The session is over. What it announced may still be committed; what waited for its turn will not be."""
+        dialogue, migrations = self._dialogue, self._dialogue.migrations
+        migrations.leave(dialogue.database, dialogue)
+        if dialogue.turn_since is not None:
+            dialogue.outbox.commands.append(CancelOwn(dialogue.cancel))
+        if dialogue.announced or dialogue.turn_since is not None:
+            migrations.abandon(dialogue.database, dialogue, dialogue.clock())
+        else:
+            migrations.withdraw(dialogue.database, dialogue)
