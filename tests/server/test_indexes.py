@@ -203,3 +203,14 @@ async def test_serializable_transactions_search_by_no_raw_value(searching: Searc
     begun = await seen(searching, f"BEGIN ISOLATION LEVEL SERIALIZABLE; {select}")
     assert begun.count("'13800000007'") == 1
     assert (await seen(searching, f"BEGIN; {select}")).count("'13800000007'") > 1
+
+
+async def test_a_name_that_a_join_with_an_alias_hides_is_an_outer_one(searching: Searching) -> None:
+    """What the inner WHERE asks of ``p`` is asked of the outer ``p``, not of the one within the join."""
+    sql = await seen(
+        searching,
+        "SELECT p.id, x.order_id FROM people p, LATERAL (SELECT j.order_id FROM "
+        "(orders o JOIN people p ON p.id = o.person AND o.person < 5) AS j (order_id) WHERE p.phone = '13800000007') x",
+    )
+    found = sorted(tuple(row) for row in await searching["direct"].fetch(sql))
+    assert found == [(7, 1), (7, 2), (7, 3), (7, 4)]
