@@ -1,12 +1,16 @@
-"""Source distributions of clients, which carry their tests: fetched once, kept beside, never committed."""
+"""Sources of clients with their tests: fetched once, kept beside, never committed."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 FETCH_SECONDS = 600
@@ -22,23 +26,112 @@ def cache() -> Path:
     return Path(base) / "consentry-compat"
 
 
-def source(requirement: str) -> Path:
-    """The unpacked source distribution of ``name==version``. Raises Unavailable."""
-    folder = cache() / requirement.replace("==", "-")
+Fetch = Callable[[str, Path], Path]
+"""Puts the source of ``name==version`` into an empty folder, and gives the folder of it that is the source itself.
+Raises Unavailable."""
+
+
+def source(requirement: str, fetch: Fetch) -> Path:
+    """The folder of the source of ``name==version``, fetched if it is not there yet. Raises Unavailable."""
+    folder = cache() / requirement.replace("==", "-").replace("/", "-")
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-            archive = _download(requirement, Path(place))
-            unpacked = Path(place) / "unpacked"
-            with tarfile.open(archive) as contents:
-                contents.extractall(unpacked, filter="data")
-            [root] = unpacked.iterdir()
-            root.rename(folder)
+            fetch(requirement, Path(place)).rename(folder)
     return folder
 
 
+def from_index(requirement: str, place: Path) -> Path:
+    """The source distribution of the Python package index."""
+    name = requirement.partition("==")[0]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name, requirement]
+    _run([*command, "--dest", str(place)], f"the source of {requirement}")
+    [archive] = place.glob("*.tar.gz")
+    return _unpacked(archive, place)
+
+
+def from_archive(url: str) -> Fetch:
+    """A published archive; ``{version}`` in its address is the version's."""
+
+    def fetch(requirement: str, place: Path) -> Path:
+        address = url.format(version=requirement.partition("==")[2])
+        archive = place / "source.tar.gz"
+        try:
+            with urllib.request.urlopen(address, timeout=60) as answer, archive.open("wb") as file:
+                shutil.copyfileobj(answer, file)
+        except OSError as error:
+            raise Unavailable(f"{address}: {error}") from None
+        return _unpacked(archive, place)
+
+    return fetch
+
+
+def from_go(module: str) -> Fetch:
+    """The module of the Go proxy, which carries its tests."""
+
+    def fetch(requirement: str, place: Path) -> Path:
+        require("go")
+        command = ["go", "mod", "download", "-json", f"{module}@v{requirement.partition('==')[2]}"]
+        told = json.loads(_run(command, f"the source of {requirement}"))
+        copy = place / "module"
+        shutil.copytree(told["Dir"], copy)
+        for path in (copy, *copy.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)  # the module cache is read-only
+        return copy
+
+    return fetch
+
+
+def from_maven(artifact: str) -> Fetch:
+    """The jar of Maven's central repository."""
+
+    def fetch(requirement: str, place: Path) -> Path:
+        require("java", "javac", "mvn")
+        copy = place / "jar"
+        plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
+        version = requirement.partition("==")[2]
+        command = ["mvn", "-q", "-B", plugin, f"-Dartifact={artifact}:{version}", f"-DoutputDirectory={copy}"]
+        _run(command, f"the jar of {requirement}")
+        return copy
+
+    return fetch
+
+
+def nothing(_requirement: str, place: Path) -> Path:
+    """An empty folder: the programs are the machine's."""
+    folder = place / "nothing"
+    folder.mkdir()
+    return folder
+
+
+def require(*programs: str) -> None:
+    """Raises Unavailable where one of them is not there."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise Unavailable(f"{program} is not installed")
+
+
+def _unpacked(archive: Path, place: Path) -> Path:
+    unpacked = place / "unpacked"
+    with tarfile.open(archive) as contents:
+        contents.extractall(unpacked, filter="data")
+    [root] = unpacked.iterdir()
+    return root
+
+
+def installed(folder: Path, packages: tuple[str, ...]) -> None:
+    """Has npm install what ``package.json`` in ``folder`` wants, and ``packages``, once. Raises Unavailable."""
+    require("node", "npm")
+    if not (folder / "node_modules").is_dir():
+        command = ["npm", "install", "--no-save", "--omit=dev", "--omit=optional", "--no-workspaces", "--silent"]
+        _run([*command, *packages], f"what {folder.name} needs", folder)
+
+
 def environment(name: str, requirements: tuple[str, ...]) -> Path:
-    """The interpreter of a virtual environment with ``requirements``, made once. Raises Unavailable."""
+    """The interpreter of a virtual environment with ``requirements``, made once; this one if there are none. Raises
+    Unavailable."""
+    if not requirements:
+        return Path(sys.executable)
     folder = cache() / f"environment-{name}"
     python = folder / "bin" / "python"
     wanted = folder / "requirements.txt"
@@ -50,19 +143,12 @@ def environment(name: str, requirements: tuple[str, ...]) -> Path:
     return python
 
 
-def _download(requirement: str, place: Path) -> Path:
-    name = requirement.partition("==")[0]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name, requirement]
-    _run([*command, "--dest", str(place)], f"the source of {requirement}")
-    [archive] = place.glob("*.tar.gz")
-    return archive
-
-
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str], what: str, folder: Path | None = None) -> str:
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_SECONDS, cwd=folder)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{what}: not there within {FETCH_SECONDS} s") from None
     if ran.returncode:
-        last = (ran.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        last = (ran.stderr.strip().splitlines() or ["nothing was said"])[-1]
         raise Unavailable(f"{what}: {last}")
+    return ran.stdout

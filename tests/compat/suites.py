@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.compat.sources import Fetch, from_archive, from_go, from_index, from_maven, installed, nothing
+
 DATABASE: Final = "compat"
 
 
@@ -35,6 +37,7 @@ class Suite:
     requirements: tuple[str, ...]
     command: Callable[[Target], list[str]]
     environment: Callable[[Target], dict[str, str]]
+    fetch: Fetch = from_index
     folder: str = "."
     apart: str = ""
     """A folder of the source that must not stand beside the rest of it: the installed package is what is tested."""
@@ -44,6 +47,11 @@ class Suite:
     extensions: tuple[str, ...] = ()
     """Made where the server has them; tests that need others fail directly, too."""
     unavoidable: dict[str, str] = field(default_factory=dict)
+
+
+def _driver(name: str) -> Callable[[Target], list[str]]:
+    script = Path(__file__).with_name("drivers") / f"{name}.py"
+    return lambda target: [str(script), target.host, str(target.port), str(target.results)]
 
 
 def _pytest(*arguments: str) -> Callable[[Target], list[str]]:
@@ -85,6 +93,12 @@ def _django_settings(folder: Path, target: Target) -> None:
         )
     )
 
+
+_MODES: Final = (
+    *(f"preferQueryMode={mode}" for mode in ("extended", "simple", "extendedForPrepared", "extendedCacheEverything")),
+    *("binaryTransfer=false", "prepareThreshold=1", "reWriteBatchedInserts=true", "autosave=always"),
+)
+_LARGE_OBJECTS: Final = tuple(f"::{mode}: large objects" for mode in _MODES)
 
 SUITES: Final = {
     suite.name: suite
@@ -150,6 +164,63 @@ SUITES: Final = {
             folder="tests",
             prepare=_django_settings,
             databases=("django_one", "django_two"),
+        ),
+        Suite(
+            name="psycopg",
+            source="psycopg==3.3.4",
+            requirements=("psycopg[binary,test,pool]==3.3.4", "anyio", "pproxy"),
+            fetch=from_archive("https://codeload.github.com/psycopg/psycopg/tar.gz/refs/tags/{version}"),
+            command=_pytest(
+                "tests", "--ignore=tests/crdb", "-m", "not slow and not mypy and not timing", "-p", "no:randomly"
+            ),
+            environment=lambda target: {"PSYCOPG_TEST_DSN": target.url("postgresql")},
+            apart="tests",
+            extensions=("hstore",),
+        ),
+        Suite(
+            name="node-postgres",
+            source="node-postgres==8.23.0",
+            requirements=(),
+            fetch=from_archive("https://codeload.github.com/brianc/node-postgres/tar.gz/refs/tags/pg@{version}"),
+            command=_driver("node_postgres"),
+            environment=lambda _: {},
+            folder="packages/pg",
+            prepare=lambda folder, _: installed(folder, ("async@2.6.4", "bluebird@3.7.2", "co@4.6.0")),
+        ),
+        Suite(
+            name="pgx",
+            source="pgx==5.7.6",
+            requirements=(),
+            fetch=from_go("github.com/jackc/pgx/v5"),
+            command=_driver("pgx"),
+            environment=lambda _: {},
+            setup="CREATE DOMAIN uint64 AS numeric(20, 0)",
+            extensions=("hstore", "ltree"),
+        ),
+        Suite(
+            name="pgjdbc",
+            source="pgjdbc==42.7.4",
+            requirements=(),
+            fetch=from_maven("org.postgresql:postgresql"),
+            command=_driver("pgjdbc"),
+            environment=lambda _: {},
+            unavoidable=dict.fromkeys(_LARGE_OBJECTS, "by the fast-path function call, which consentry refuses"),
+        ),
+        Suite(
+            name="psql",
+            source="psql==15",
+            requirements=(),
+            fetch=nothing,
+            command=_driver("psql"),
+            environment=lambda _: {},
+        ),
+        Suite(
+            name="tools",
+            source="tools==15",
+            requirements=(),
+            fetch=nothing,
+            command=_driver("tools"),
+            environment=lambda _: {},
         ),
     )
 }
