@@ -280,9 +280,14 @@ class Session:
 
     def catalog_ready(self) -> None:
         """What a LoadCatalog asked for is there."""
+        if self.ended and self._dialogue is not None:
+            # Nobody else is to wait for what a client committed before it went.
+            self._surroundings.migrations.withdraw(self._dialogue.database, self._dialogue)
         self._guarded(self._admit if self._dialogue is None else self._catalog_read)
 
     def catalog_failed(self) -> None:
+        if self._dialogue is not None:
+            self._dialogue.awaiting_catalog = False
         self._guarded(lambda: _fail(SessionOver(INTERNAL_ERROR, "consentry: the catalog cannot be read")))
 
     def ask(self, text: str, parameters: Sequence[str], answered: Callable[[Answer], None]) -> None:

@@ -13,6 +13,7 @@ from proxy.demo.postgres import EmbeddedPostgres
 from proxy.engine import ConsentEngine
 from proxy.server import Address, ServerOptions
 from proxy.session import turns
+from proxy.wire import frontend
 from proxy.wire.frontend import SYNC_MESSAGE
 from tests.fix_postgres import Database
 from tests.server.raw import RawClient, extended, pipeline, simple
@@ -236,3 +237,15 @@ def test_a_client_that_goes_away_amid_its_turn(server: WatchedServer, database: 
         assert errors(holder.query("COMMIT")) == []
         assert loot(database) == 0
         assert database.execute("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'beds'::regclass") == [(0,)]
+
+
+def test_a_client_that_goes_away_when_its_change_is_done(server: WatchedServer, database: Database) -> None:
+    """Others wait for what it committed to be known, and no longer."""
+    for number in range(5):
+        with connect(server, database) as one:
+            assert errors(one.query(f"CREATE TABLE gone{number} (id int)")) == []
+            one.send(frontend.TERMINATE_MESSAGE)
+        with connect(server, database) as other:
+            started = time.monotonic()
+            assert errors(other.query(f"SELECT * FROM gone{number}")) == []
+            assert time.monotonic() - started < 5

@@ -17,7 +17,8 @@ SCHEMA = """
 CREATE ROLE compat_reader; CREATE SCHEMA shop; SET search_path = shop, public;
 CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE TABLE people (id serial PRIMARY KEY, name varchar(40) NOT NULL, age positive, feels mood DEFAULT 'ok',
-                     doubled int GENERATED ALWAYS AS (length(name) * 2) STORED, UNIQUE (name, age), CHECK (name <> ''));
+                     doubled int GENERATED ALWAYS AS (length(name) * 2) STORED,
+                     UNIQUE (name, age), CHECK (name <> ''));
 COMMENT ON TABLE people IS 'who buys'; COMMENT ON COLUMN people.age IS 'in years';
 CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY, person int REFERENCES people ON DELETE CASCADE, at timestamptz)
     PARTITION BY RANGE (at);
@@ -41,14 +42,15 @@ CREATE USER MAPPING FOR postgres SERVER far OPTIONS (user 'u'); CREATE FOREIGN T
 CREATE PUBLICATION news FOR TABLE people; CREATE TEXT SEARCH CONFIGURATION plain (COPY = simple);
 GRANT SELECT ON people TO compat_reader; GRANT UPDATE (name) ON people TO compat_reader;
 ALTER DEFAULT PRIVILEGES IN SCHEMA shop GRANT SELECT ON TABLES TO compat_reader;
-ALTER ROLE compat_reader SET work_mem = '8MB'; CREATE EVENT TRIGGER noticed ON ddl_command_end EXECUTE FUNCTION ev();
-INSERT INTO people (name, age) VALUES ('Anna', 30), ('Jo', 40); INSERT INTO orders (person, at) VALUES (1, '2026-02-03');
+ALTER ROLE compat_reader SET work_mem = '8MB';
+INSERT INTO people (name, age) VALUES ('Anna', 30), ('Jo', 40);
+INSERT INTO orders (person, at) VALUES (1, '2026-02-03');
 SELECT lo_from_bytea(4242, 'x'); ANALYZE people;
-""".replace("CREATE EVENT TRIGGER noticed ON ddl_command_end EXECUTE FUNCTION ev();", "")
+"""
 
 LISTING = (
-    "d da dA dAc dAf dAo dAp dc dC dconfig dd dD ddp dE des det deu dew df dF dFd dFp dFt dg di dl dL dm dn do dO dp dP "
-    "drds drg dRp dRs ds dS dt dT du dv dx dX dy l z"
+    "d da dA dAc dAf dAo dAp dc dC dconfig dd dD ddp dE des det deu dew df dF dFd dFp dFt dg di dl dL dm dn do dO dp "
+    "dP drds drg dRp dRs ds dS dt dT du dv dx dX dy l z"
 ).split()
 NAMED = (
     "d people, d orders, d orders_2026, d vips, d adults, d counted, d away, d by_age, d people_id_seq, d mood, "
@@ -70,11 +72,11 @@ OTHERS = [
     "SELECT 1 \\; SELECT 2 \\; SELECT 3;",
     "SELECT $1::int \\parse st\n\\bind_named st 5 \\g\n\\close_prepared st",
     "\\startpipeline\nSELECT 1 \\bind \\sendpipeline\nSELECT 2 \\bind \\sendpipeline\n\\endpipeline",
-    "\\startpipeline\nSELECT 1 \\bind \\sendpipeline\nSELECT 1/0 \\bind \\sendpipeline\nSELECT 2 \\bind \\sendpipeline"
-    "\n\\endpipeline",
+    "\\startpipeline\nSELECT 1 \\bind \\sendpipeline\nSELECT 1/0 \\bind \\sendpipeline\n\\endpipeline",
     r"\copy people (id, name) TO STDOUT",
     r"\copy (SELECT id FROM people ORDER BY id) TO STDOUT WITH CSV HEADER",
-    "BEGIN;\n\\copy orders (person, at) FROM STDIN\n1\t2026-03-04 00:00:00+00\n\\.\nSELECT count(*) FROM orders;\nROLLBACK;",
+    "BEGIN;\n\\copy orders (person) FROM STDIN\n1\n\\.\nROLLBACK;",
+    "BEGIN;\n\\copy people (name) FROM STDIN\nEve\n\\.\nSELECT count(*) FROM people;\nROLLBACK;",
     "BEGIN;\n\\lo_export 4242 /dev/null\n\\lo_unlink 4242\nROLLBACK;",
     "\\set AUTOCOMMIT off\nSELECT 1;\nSELECT no_such;\nSELECT 1;\nROLLBACK;",
     "\\set ON_ERROR_ROLLBACK on\nBEGIN;\nSELECT 1;\nSELECT no_such;\nSELECT 2;\nCOMMIT;",

@@ -1,4 +1,4 @@
-"""``tools.py HOST PORT RESULTS``: PostgreSQL's own programs: pg_dump and pg_restore, pgbench, createdb, vacuumdb and so on.
+"""``tools.py HOST PORT RESULTS``: PostgreSQL's own programs: pg_dump and pg_restore, pgbench, vacuumdb and so on.
 
 A dump passes if it is what the direct run dumped, which stands beside the results.
 """
