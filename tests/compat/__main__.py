@@ -9,10 +9,12 @@ from pathlib import Path
 
 from bench.routes import direct
 from proxy.demo.postgres import EmbeddedPostgres
-from tests.compat.report import HEAD, Comparison
+from tests.compat.report import HEAD, Comparison, page
 from tests.compat.run import outcomes, through
 from tests.compat.sources import Unavailable
 from tests.compat.suites import SUITES
+
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 
 
 def main() -> int:
@@ -36,6 +38,7 @@ def main() -> int:
                 continue
             for test in found[-1].lost:
                 print(f"  lost: {test}")
+    PAGE.write_text(page(PAGE.read_text(), found))
     print(HEAD, *(comparison.row() for comparison in found), sep="\n")
     return 1 if any(comparison.lost or not comparison.direct for comparison in found) else 0
 

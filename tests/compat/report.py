@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.compat.run import Outcome
-from tests.compat.suites import Suite
+from tests.compat.suites import SUITES, Suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,23 @@ class Comparison:
         direct, through = Counter(self.direct.values()), Counter(self.through.values())
         name, _, version = self.suite.source.partition("==")
         return (
-            f"| {name} {version} | {direct['passed']} | {direct['failed']} | {through['passed']} | {len(self.lost)}"
+            f"| {name} | {version} | {self.suite.covers} | {direct['passed']} | {through['passed']} | {len(self.lost)}"
             f" | {len(self.excused)} |"
         )
 
 
 HEAD = (
-    "| suite | pass directly | fail directly | pass through consentry | lost | unavoidable |\n"
-    "| --- | --- | --- | --- | --- | --- |"
+    "| client | version | what is run | pass directly | pass through consentry | lost | unavoidable |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
 )
+BEGIN, END = "<!-- made by make compat -->\n", "<!-- end -->"
+
+
+def page(text: str, comparisons: Sequence[Comparison]) -> str:
+    """``docs/compatibility.md`` with these rows in its table; those of suites that were not run stay."""
+    before, _, rest = text.partition(BEGIN)
+    table, _, after = rest.partition(END)
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()[2:] if line.startswith("|")}
+    rows |= {one.suite.name: one.row() for one in comparisons}
+    ordered = [rows[name] for name in SUITES if name in rows]
+    return f"{before}{BEGIN}{HEAD}\n" + "".join(f"{row}\n" for row in ordered) + f"{END}{after}"

@@ -26,7 +26,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """``command`` gives the arguments after the interpreter, ``environment`` variables, for one run.
+    """``covers`` says what of the client is run. ``command`` gives the arguments after the interpreter, ``environment``
+    variables, for one run.
 
     ``prepare`` writes what the run needs into the working folder; ``databases`` and ``setup`` (SQL in the suite's own
     database) are made afresh for each run. ``unavoidable``: tests that no proxy could let pass, with the reason.
@@ -34,6 +35,7 @@ class Suite:
 
     name: str
     source: str
+    covers: str
     requirements: tuple[str, ...]
     command: Callable[[Target], list[str]]
     environment: Callable[[Target], dict[str, str]]
@@ -106,6 +108,7 @@ SUITES: Final = {
         Suite(
             name="asyncpg",
             source="asyncpg==0.30.0",
+            covers="its tests, but for those that start servers of their own",
             requirements=("asyncpg==0.30.0", "pytest", "uvloop", "distro"),
             command=_pytest(
                 "tests/test_cache_invalidation.py",
@@ -132,6 +135,7 @@ SUITES: Final = {
         Suite(
             name="pg8000",
             source="pg8000==1.31.2",
+            covers="`dbapi`, `native` and `legacy`, but for authentication",
             requirements=("pg8000==1.31.2", "pytest", "pytest-mock", "pytest-benchmark", "pytz"),
             command=_pytest(
                 "test/dbapi", "test/native", "test/legacy", "--ignore-glob=*/auth/*", "--benchmark-disable"
@@ -142,6 +146,7 @@ SUITES: Final = {
         Suite(
             name="SQLAlchemy",
             source="SQLAlchemy==2.0.44",
+            covers="the PostgreSQL dialect and the dialect suite, over psycopg",
             requirements=("SQLAlchemy==2.0.44", "psycopg[binary]", "asyncpg==0.30.0", "greenlet", "pytest"),
             command=lambda target: [
                 *_pytest("test/dialect/postgresql", "test/dialect/test_suite.py")(target),
@@ -155,6 +160,7 @@ SUITES: Final = {
         Suite(
             name="Django",
             source="Django==5.2.8",
+            covers="`backends schema introspection postgres_tests queries aggregation transactions`",
             requirements=("Django==5.2.8", "psycopg[binary]", "unittest-xml-reporting", "jinja2", "pillow", "tblib"),
             command=lambda _: [
                 *("runtests.py", "--settings=compat_settings", "--noinput", "--parallel=1"),
@@ -168,6 +174,7 @@ SUITES: Final = {
         Suite(
             name="psycopg",
             source="psycopg==3.3.4",
+            covers="its tests, but for those that it calls slow",
             requirements=("psycopg[binary,test,pool]==3.3.4", "anyio", "pproxy"),
             fetch=from_archive("https://codeload.github.com/psycopg/psycopg/tar.gz/refs/tags/{version}"),
             command=_pytest(
@@ -180,6 +187,7 @@ SUITES: Final = {
         Suite(
             name="node-postgres",
             source="node-postgres==8.23.0",
+            covers="its integration tests, in text and in binary format",
             requirements=(),
             fetch=from_archive("https://codeload.github.com/brianc/node-postgres/tar.gz/refs/tags/pg@{version}"),
             command=_driver("node_postgres"),
@@ -190,6 +198,7 @@ SUITES: Final = {
         Suite(
             name="pgx",
             source="pgx==5.7.6",
+            covers="its tests, with `pgconn`, `pgxpool`, `pgtype`, `stdlib`",
             requirements=(),
             fetch=from_go("github.com/jackc/pgx/v5"),
             command=_driver("pgx"),
@@ -200,6 +209,7 @@ SUITES: Final = {
         Suite(
             name="pgjdbc",
             source="pgjdbc==42.7.4",
+            covers="a session of 22 steps in 8 modes of the driver",
             requirements=(),
             fetch=from_maven("org.postgresql:postgresql"),
             command=_driver("pgjdbc"),
@@ -209,6 +219,7 @@ SUITES: Final = {
         Suite(
             name="psql",
             source="psql==15",
+            covers="every backslash command that asks the server something: what it prints",
             requirements=(),
             fetch=nothing,
             command=_driver("psql"),
@@ -217,6 +228,7 @@ SUITES: Final = {
         Suite(
             name="tools",
             source="tools==15",
+            covers="pg_dump (what it dumps), pg_restore, pgbench in three protocols, vacuumdb and their like",
             requirements=(),
             fetch=nothing,
             command=_driver("tools"),

@@ -20,8 +20,8 @@ CREATE TABLE people (id serial PRIMARY KEY, name varchar(40) NOT NULL, age posit
                      doubled int GENERATED ALWAYS AS (length(name) * 2) STORED,
                      UNIQUE (name, age), CHECK (name <> ''));
 COMMENT ON TABLE people IS 'who buys'; COMMENT ON COLUMN people.age IS 'in years';
-CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY, person int REFERENCES people ON DELETE CASCADE, at timestamptz)
-    PARTITION BY RANGE (at);
+CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY, person int REFERENCES people ON DELETE CASCADE,
+                     at timestamptz) PARTITION BY RANGE (at);
 CREATE TABLE orders_2026 PARTITION OF orders FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 CREATE TABLE vips (discount numeric(4, 2)) INHERITS (people);
 CREATE INDEX by_age ON people USING btree (age DESC) WHERE age > 18; CREATE STATISTICS both ON name, age FROM people;
