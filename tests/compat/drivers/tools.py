@@ -26,77 +26,84 @@ DUMPS = {
     "serializable": ["--serializable-deferrable"],
     "with large objects": ["--large-objects"],
 }
-BENCH = [
-    *([f"--protocol={protocol}", *script] for protocol in ("simple", "extended", "prepared") for script in (
-        ["--builtin=tpcb-like"], ["--builtin=simple-update"], ["--builtin=select-only"])),
-    ["--protocol=extended", "--builtin=select-only", "--connect"],
-]  # fmt: skip
+PIPELINE = """\\startpipeline
+SELECT abalance FROM pgbench_accounts WHERE aid = 1;
+SELECT 2;
+\\endpipeline
+SELECT abalance AS a FROM pgbench_accounts WHERE aid = 1 \\gset
+SELECT :a \\aset
+"""
+
+
+class Programs:
+    """Runs one after another, and keeps what came of each."""
+
+    def __init__(self, results: Path, environment: dict[str, str]) -> None:
+        self._results = results
+        self._environment = environment
+        self.outcomes: dict[str, tuple[str, str]] = {}
+
+    def run(self, *command: str, test: str = "", dump: str = "") -> None:
+        """``dump``: the name of what it dumps, to be compared."""
+        ran = subprocess.run(command, env=self._environment, capture_output=True, check=False, timeout=600)
+        said = ran.stderr.decode(errors="replace")
+        passed = not ran.returncode
+        if dump:
+            place = self._results.with_name(f"tools-{dump}.out")
+            text = _KEY.sub(b"", ran.stdout)
+            if self._results.name.startswith("tools-direct"):
+                place.write_bytes(text)
+            elif place.read_bytes() != text:
+                passed, said = False, f"{said}\nnot what was dumped directly"
+        test = test or " ".join(command)
+        self.outcomes[test] = ("passed" if passed else "failed"), said
+        if not passed:
+            print(test, said)
+
+
+def dump(programs: Programs, results: Path) -> None:
+    for kind, options in DUMPS.items():
+        programs.run("pg_dump", *options, dump=f"dump-{kind.replace(' ', '-')}")
+    for form in ("custom", "tar", "directory"):
+        archive = str(results.with_name(f"{results.stem}.{form}"))
+        jobs = ["--jobs=2"] if form == "directory" else []
+        programs.run("pg_dump", f"--format={form}", f"--file={archive}", *jobs, test=f"pg_dump {form}")
+        programs.run("createdb", f"compat_{form}")
+        jobs = ["--jobs=2"] if form != "tar" else []
+        restore = ["pg_restore", f"--dbname=compat_{form}", "--exit-on-error", *jobs, archive]
+        programs.run(*restore, test=f"pg_restore {form}")
+        programs.run("dropdb", f"compat_{form}")
+    programs.run("pg_dumpall", "--globals-only")
+
+
+def bench(programs: Programs, results: Path) -> None:
+    for options in ("--scale=1 --foreign-keys", "--init-steps=dtGvpf", "--partitions=3"):
+        programs.run("pgbench", "--initialize", "--quiet", *options.split())
+    script = results.with_suffix(".sql")
+    script.write_text(PIPELINE)
+    run = ["pgbench", "--client=4", "--transactions=200", "--no-vacuum"]
+    for protocol in ("simple", "extended", "prepared"):
+        for builtin in ("tpcb-like", "simple-update", "select-only"):
+            programs.run(*run, f"--protocol={protocol}", f"--builtin={builtin}")
+        if protocol != "simple":
+            programs.run(*run, f"--protocol={protocol}", f"--file={script}", test=f"pgbench pipeline {protocol}")
+    programs.run(*run, "--protocol=extended", "--builtin=select-only", "--connect")
 
 
 def main() -> None:
     host, port, name = sys.argv[1:]
-    results = Path(name)
-    direct = results.name.startswith("tools-direct")
     environment = {**os.environ, "PGHOST": host, "PGPORT": port, "PGUSER": "postgres", "PGPASSWORD": "secret"}
     environment |= {"PGDATABASE": "compat", "LC_ALL": "C.UTF-8"}
     psql.run(psql.SCHEMA, environment)
-    outcomes: dict[str, tuple[str, str]] = {}
-
-    def note(test: str, command: list[str], *, kept: str = "") -> None:
-        ran = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=600)
-        said = ran.stderr.decode(errors="replace")
-        outcome = "failed" if ran.returncode else "passed"
-        if kept:
-            place = results.with_name(f"tools-{kept}.out")
-            text = _KEY.sub(b"", ran.stdout)
-            if direct:
-                place.write_bytes(text)
-            elif place.read_bytes() != text:
-                outcome, said = "failed", f"{said}\nnot what was dumped directly"
-        outcomes[test] = outcome, said
-        if outcome == "failed":
-            print(test, said)
-
-    for kind, options in DUMPS.items():
-        note(f"pg_dump {kind}", ["pg_dump", *options], kept=f"dump-{kind.replace(' ', '-')}")
-    for form in ("custom", "tar", "directory"):
-        archive = str(results.with_name(f"{results.stem}.{form}"))
-        jobs = ["--jobs=2"] if form == "directory" else []
-        note(f"pg_dump {form}", ["pg_dump", f"--format={form}", f"--file={archive}", *jobs])
-        note(f"createdb for {form}", ["createdb", f"compat_{form}"])
-        jobs = ["--jobs=2"] if form != "tar" else []
-        note(f"pg_restore {form}", ["pg_restore", f"--dbname=compat_{form}", "--exit-on-error", *jobs, archive])
-        note(f"dropdb after {form}", ["dropdb", f"compat_{form}"])
-    note("pg_dumpall globals", ["pg_dumpall", "--globals-only"])
-    note("vacuumdb", ["vacuumdb", "--analyze", "--jobs=2"])
-    note("reindexdb", ["reindexdb"])
-    note("clusterdb", ["clusterdb"])
-    note("createuser", ["createuser", "--superuser", "compat_tool"])
-    note("dropuser", ["dropuser", "compat_tool"])
-    note("pg_isready", ["pg_isready"])
-    note("pgbench initialize", ["pgbench", "--initialize", "--scale=1", "--quiet", "--foreign-keys"])
-    note("pgbench initialize at the server", ["pgbench", "--initialize", "--init-steps=dtGvpf", "--quiet"])
-    note("pgbench partitions", ["pgbench", "--initialize", "--partitions=3", "--quiet"])
-    for options in BENCH:
-        note(f"pgbench {' '.join(options)}", ["pgbench", "--client=4", "--transactions=200", "--no-vacuum", *options])
-    pipeline = results.with_suffix(".sql")
-    pipeline.write_text(
-        "\\startpipeline\nSELECT abalance FROM pgbench_accounts WHERE aid = 1;\nSELECT 2;\n\\endpipeline\n"
-        "SELECT abalance AS a FROM pgbench_accounts WHERE aid = 1 \\gset\nSELECT :a \\aset\n"
-    )
-    for protocol in ("extended", "prepared"):
-        note(
-            f"pgbench pipeline {protocol}",
-            [
-                "pgbench",
-                "--client=4",
-                "--transactions=200",
-                "--no-vacuum",
-                f"--protocol={protocol}",
-                f"--file={pipeline}",
-            ],
-        )
-    junit.write(results, outcomes)
+    results = Path(name)
+    programs = Programs(results, environment)
+    dump(programs, results)
+    for command in ("vacuumdb --analyze --jobs=2", "reindexdb", "clusterdb", "createuser --superuser compat_tool"):
+        programs.run(*command.split())
+    programs.run("dropuser", "compat_tool")
+    programs.run("pg_isready", test="pg_isready")
+    bench(programs, results)
+    junit.write(results, programs.outcomes)
 
 
 if __name__ == "__main__":
