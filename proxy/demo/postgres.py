@@ -36,6 +36,7 @@ SUPERUSER = "postgres"
 ACCOUNT = "pgserver"
 TRUST = ("local all all trust", "host all all 127.0.0.1/32 trust")
 START_ATTEMPTS = 3
+PACKAGED = "/usr/lib/postgresql/{version}/bin"
 
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -48,10 +49,14 @@ class PostgresUnavailable(RuntimeError):
 
 
 def binaries(version: int = 18) -> Path:
-    """The folder with `postgres`, `psql` and `pgbench` of a major version. Raises PostgresUnavailable for others."""
-    if version not in POSTGRES_VERSIONS:
+    """The folder with `postgres`, `psql` and `pgbench` of a major version: the wheel's, else that of a Debian package.
+    Raises PostgresUnavailable where there is neither."""
+    if version in POSTGRES_VERSIONS:
+        return Path(POSTGRES_VERSIONS[version])
+    packaged = Path(PACKAGED.format(version=version))
+    if not (packaged / "postgres").is_file():
         raise PostgresUnavailable(f"no embedded PostgreSQL {version}; there are {sorted(POSTGRES_VERSIONS)}")
-    return Path(POSTGRES_VERSIONS[version])
+    return packaged
 
 
 def server_version(version: int = 18) -> str:
