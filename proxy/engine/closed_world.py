@@ -9,7 +9,7 @@ from proxy.engine.parameters import check_setting
 from proxy.engine.refusals import denied, undefined_function, unsupported
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
-from proxy.engine.trust import TELLING, Trust
+from proxy.engine.trust import Trust
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.definitions import into_clause
 from proxy.sql.effects import set_config, setting_change
@@ -332,16 +332,6 @@ def _looked_up(facts: Facts, call: FunctionName) -> str | None:
     ]
     plain = len(own) == 1 and where.get("kind") == "AEXPR_OP" and strings(where.get("name")) == ("=",)
     return literal_of(where.get("rexpr")) if plain and columns == [("name",), ("name",)] else None
-
-
-def check_telling(facts: Facts) -> None:
-    """Raises Refused (0A000) for functions that would show the text that runs, where it is not the client's."""
-    for function in facts.functions:
-        if function.name in TELLING:
-            raise unsupported(
-                f"{function.name}() is not available in a statement over personal information",
-                position=facts.position(function.location),
-            )
 
 
 def has_node(facts: Facts, *types: str) -> bool:

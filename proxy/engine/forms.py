@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.aliases import readable
 from proxy.engine.classification import family
-from proxy.engine.closed_world import check_telling, has_node
+from proxy.engine.closed_world import has_node
 from proxy.engine.definitions import copy_clause, is_stored_view
 from proxy.engine.implied import Asked, settle, worth_asking
 from proxy.engine.refusals import PolicyRefused
@@ -54,7 +54,6 @@ class Reference:
 
     def check(self, catalog: Catalog) -> None:
         """Raises PolicyRefused (0A000, for EXPLAIN 42501), naming what is missing."""
-        check_telling(self.facts)
         for applies, words, location in self._missing(catalog):
             if applies:
                 self._refuse(words, location)
@@ -118,6 +117,12 @@ class Reference:
         """Select-list items that are the row itself: a name is a column first (parse_expr.c, transformColumnRef)."""
         return () if self.asked is None or self.name.visible_name in self.columns else self.asked.whole_rows
 
+    @property
+    def _passed(self) -> tuple[Node, ...]:
+        """The row as an argument. Where the name may mean something else the row stays, of no type in particular."""
+        told = self.asked is None or self.name.visible_name in self.columns or self.name.renames_columns
+        return () if told or self.asked is None or self._may_be_column() else self.asked.passed_rows
+
     def _may_be_column(self) -> bool:
         """The relation's name may be that of a column that a subquery, a WITH query or a function makes."""
         name = self.name.visible_name
@@ -158,6 +163,7 @@ class Reference:
             splicer.relation(self.name, text, copies),
             *(splicer.unqualified(reference) for reference in self.asked.qualified),
             *(self._whole_row(splicer, item, reference) for item, reference in self._rows),
+            *(splicer.reference(reference, f"({self._row()})") for reference in self._passed),
             *self._grouped(splicer),
         ]
 
@@ -167,13 +173,14 @@ class Reference:
         return Asked(self.facts.query, () if self.serializable else comparisons(self.facts, self.name))
 
     def _whole_row(self, splicer: Splicer, item: Node, reference: Node) -> Change:
+        return splicer.whole_row(item, reference, self._row(), self.name.visible_name)
+
+    def _row(self) -> str:
         """The row as a value of the table's own type, NULL where an outer join found no row."""
-        name = self.name.visible_name
         cells = ", ".join(qualified_column(self.name, column.name) for column in self.relation.columns)
         row_type = qualified(self.relation.schema, self.relation.name)
         alias = qualified_column(self.name, "").partition(".")[0]
-        row = f"CASE WHEN {alias} IS DISTINCT FROM NULL THEN ROW({cells})::{row_type} END"
-        return splicer.whole_row(item, reference, row, name)
+        return f"CASE WHEN {alias} IS DISTINCT FROM NULL THEN ROW({cells})::{row_type} END"
 
     def _grouped(self, splicer: Splicer) -> list[Change]:
         """GROUP BY a key, with columns that depend on it: they are named, since a subquery has no key."""

@@ -15,6 +15,7 @@ from proxy.engine.definitions import copy_clause
 from proxy.engine.grounds import Grounds
 from proxy.engine.inner import check_inner, prepared
 from proxy.engine.maintenance import check_vacuum
+from proxy.engine.own_text import own_text
 from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.redirection import redirects
 from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
@@ -238,6 +239,8 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         _check_purpose(facts, state)
         kind = "mask" if reading.masked else "allow"
     reading = reading.beside(system)
+    own = own_text(facts) if reading.edits or (reading.within is not None and reading.within.edits) else []
+    reading = reading.beside(own)
     verdict = replace(_verdict(facts, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
     verdict = replace(verdict, effects=_effects(facts, resolved, state, grounds))
     if facts.statement.kind == "PrepareStmt":
@@ -251,7 +254,12 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if stores_unseen(facts, resolved, state, purpose, grounds):
         secured, verdict = True, replace(verdict, conflicts=conflicts(facts.statement))
     return _Judged(
-        verdict, reading, secured, quotes_itself=bool(system), returns=_checked(facts), unforeseen=resolved.unforeseen
+        verdict,
+        reading,
+        secured,
+        quotes_itself=bool(system or own),
+        returns=_checked(facts),
+        unforeseen=resolved.unforeseen,
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
-from proxy.engine.closed_world import check_telling
 from proxy.engine.conditions import RowConditions
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.secured import Sight, Viewer, cell, kept_rows, unrestricted
@@ -86,7 +85,6 @@ class Target:
         drops = self.sight.drops and self.modification.kind in ("UpdateStmt", "DeleteStmt")
         if not (touched or self.sight.drops):
             return []
-        check_telling(self.facts)
         if self.facts.statement.kind == "ExplainStmt":
             self._refuse("EXPLAIN of a change of", None, explains=True)
         if self.sight.drops and (self.modification.kind == "MergeStmt" or self.modification.conflicts):

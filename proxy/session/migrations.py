@@ -94,8 +94,11 @@ class Migrations:
         """What ``who`` would decide now has to wait: for a claim, or for the catalog that shows what was committed."""
         if not self._announced and not self._claims:
             return False
-        settling = any(one is not who and one.settling for one in self._announced.get(database, ()))
-        return settling or _others(self._claims, database, who, clock())
+        now = clock()
+        if _others(self._claims, database, who, now):
+            return True
+        announced = _others(self._announced, database, who, now)
+        return announced and any(one is not who and one.settling for one in self._announced[database])
 
 
 def _others(kept: dict[str, dict[Party, float]], database: str, who: Party, now: float) -> bool:

@@ -280,9 +280,8 @@ class Session:
 
     def catalog_ready(self) -> None:
         """What a LoadCatalog asked for is there."""
-        if self.ended and self._dialogue is not None:
-            # Nobody else is to wait for what a client committed before it went.
-            self._surroundings.migrations.withdraw(self._dialogue.database, self._dialogue)
+        if self.ended and self._turns is not None:
+            self._turns.settled()
         self._guarded(self._admit if self._dialogue is None else self._catalog_read)
 
     def catalog_failed(self) -> None:

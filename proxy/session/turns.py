@@ -66,6 +66,11 @@ class Turns:
         elif taken > 2 * TURN_SECONDS:
             raise SessionOver(LOCK_NOT_AVAILABLE, CHANGE_TOO_LONG.message, CHANGE_TOO_LONG.detail, CHANGE_TOO_LONG.hint)
 
+    def settled(self) -> None:
+        """The catalog was read after the session was over: what it had committed is known."""
+        if self._dialogue.awaiting_catalog:
+            self._dialogue.migrations.withdraw(self._dialogue.database, self._dialogue)
+
     def leave(self) -> None:
         """The session is over. What it announced may still be committed; what waited for its turn will not be."""
         dialogue, migrations = self._dialogue, self._dialogue.migrations

@@ -22,7 +22,8 @@ class ColumnNeeds:
 
     ``star``: some ``*`` may be this relation's. ``natural``: it may stand in a NATURAL join. ``joined``: ``*`` or a
     whole row of a join, whose columns are renamed.
-    ``whole_rows``: select-list items that are the row itself, as (ResTarget, ColumnRef) nodes. ``qualified``: ColumnRef
+    ``whole_rows``: select-list items that are the row itself, as (ResTarget, ColumnRef) nodes. ``passed_rows``:
+    ColumnRef nodes of rows that are passed to functions whose result is of the row's type. ``qualified``: ColumnRef
     nodes of ``schema.table.column`` form. ``system``: system columns that may be this relation's.
     """
 
@@ -32,6 +33,7 @@ class ColumnNeeds:
     natural: bool
     joined: int | None
     whole_rows: tuple[tuple[Node, Node], ...]
+    passed_rows: tuple[Node, ...]
     qualified: tuple[Node, ...]
     system: frozenset[str]
 
@@ -56,6 +58,24 @@ class Levels:
 
 _TELLING = frozenset({"ColumnRef", "ResTarget", "JoinExpr", "A_Indirection", "FuncCall"})
 
+_OF_THE_ROW = {
+    (name,)
+    for name in (
+        "array_agg",
+        "any_value",
+        "first_value",
+        "last_value",
+        "nth_value",
+        "lag",
+        "lead",
+        "json_populate_record",
+        "json_populate_recordset",
+        "jsonb_populate_record",
+        "jsonb_populate_recordset",
+    )
+}
+"""Functions whose result is of the type of a row that they are passed, or an array of it."""
+
 
 def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
     """What is asked of ``relation`` below the SELECT in whose FROM it stands."""
@@ -69,6 +89,7 @@ def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
         natural=scan.natural,
         joined=scan.joined,
         whole_rows=tuple(scan.whole_rows),
+        passed_rows=tuple(scan.passed_rows),
         qualified=tuple(scan.qualified),
         system=frozenset(scan.names & SYSTEM_COLUMNS),
     )
@@ -83,6 +104,7 @@ class _Scan:
         self.star = self.natural = False
         self.joined: int | None = None
         self.whole_rows: list[tuple[Node, Node]] = []
+        self.passed_rows: list[Node] = []
         self.qualified: list[Node] = []
         self.others, self.joins = _aliases(relation, below)
 
@@ -102,6 +124,7 @@ class _Scan:
             elif key == "FuncCall":
                 # column(row) is another way to write row.column
                 self.names.add((strings(node.get("funcname")) or ("",))[-1])
+                self._call(node)
 
     def _item(self, item: Node) -> None:
         """A select-list item that is nothing but the row: its type would show that the row is not the table's own."""
@@ -110,6 +133,14 @@ class _Scan:
             return
         if strings(reference["fields"]) == (self.relation.visible_name,):
             self.whole_rows.append((item, reference))
+
+    def _call(self, node: Node) -> None:
+        if strings(node.get("funcname"))[-1:] not in _OF_THE_ROW or ("agg_distinct" in node and "agg_order" in node):
+            return  # with DISTINCT, what it is ordered by must be what it is passed
+        for argument in node.get("args", ()):
+            reference = argument.get("ColumnRef", {}) if isinstance(argument, dict) else {}
+            if len(reference.get("fields", ())) == 1 and strings(reference["fields"]) == (self.relation.visible_name,):
+                self.passed_rows.append(reference)
 
     def _reference(self, node: Node) -> None:
         fields = node.get("fields", [])

@@ -104,14 +104,16 @@ def types(index: Index) -> frozenset[QualifiedName]:
 
 
 def result_name(value: Node) -> tuple[str, Node | None]:
-    """The ColumnRef after which PostgreSQL names a result column without AS, and that name (parse_target.c,
-    FigureColnameInternal); None where it is named after anything else.
+    """The ColumnRef or FuncCall after which PostgreSQL names a result column without AS, and that name
+    (parse_target.c, FigureColnameInternal); None where it is named after anything else.
     """
     while True:
         if "ColumnRef" in value:
             name = strings(value["ColumnRef"].get("fields"))
             return (name[-1], value["ColumnRef"]) if name else ("", None)
         [(kind, node)] = value.items()
+        if kind == "FuncCall":
+            return (strings(node.get("funcname")) or ("",))[-1], node
         if kind in ("TypeCast", "CollateClause"):
             value = node.get("arg", {"": {}})
         elif kind == "A_Indirection" and not strings(node.get("indirection")):

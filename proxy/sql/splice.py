@@ -133,6 +133,16 @@ class Splicer:
         edit = Edit(self._tokens[first].start, self._tokens[last].end, expression)
         return Change((edit,), {id(reference): target(expression)["ResTarget"]["val"]})
 
+    def call(self, function: Node, location: int, expression: str) -> Change:
+        """A call without arguments becomes ``expression``, which stands in parentheses."""
+        first = last = self._index(location)
+        while self._kind(last + 1) == _DOT:
+            last += 2
+        if (self._kind(last + 1), self._kind(last + 2)) != (_OPEN, _CLOSE):
+            raise unexpected("a call")
+        edit = Edit(self._tokens[first].start, self._tokens[last + 2].end, expression)
+        return Change((edit,), {id(function): target(expression)["ResTarget"]["val"]})
+
     def star(self, item: Node, reference: Node, columns: list[str]) -> Change:
         """An item ``*`` or ``t.*`` becomes ``columns``, each with its name."""
         first = self._index(int(reference.get("location", -1)))

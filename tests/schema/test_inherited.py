@@ -149,3 +149,45 @@ def test_a_generated_column_may_be_called_anything(through: Any) -> None:
     through.execute("ALTER TABLE people RENAME COLUMN digits TO number")
     assert through.execute("SELECT number FROM people ORDER BY id").fetchall() == [("138****4243",), ("139****2222",)]
     through.execute("ALTER TABLE people RENAME COLUMN number TO digits")
+
+
+OWN = {
+    "SELECT current_query()": "current_query",
+    "SELECT current_query(), phone FROM people WHERE id = 1": "current_query",
+    "SELECT id, pg_catalog.current_query ( )::varchar, phone FROM people WHERE id = 1": "current_query",
+    "SELECT CASE WHEN id = 1 THEN current_query() END, 'it''s', E'\\\\x' FROM people, people p2(x) LIMIT 1": "case",
+    "UPDATE people SET city = 'Leeds' WHERE id = 1 RETURNING current_query(), phone": "current_query",
+    "SELECT (SELECT current_query()) AS q, phone FROM people WHERE current_query() LIKE '%hon%' AND id = 1": "q",
+}
+
+
+@pytest.mark.parametrize("text", OWN)
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_text_of_the_client_s_own(text: str, binary: bool, through: Any) -> None:
+    through.execute("SET consentry.purpose = ''")
+    with through.cursor(binary=binary) as cursor:
+        cursor.execute(text.encode(), prepare=binary)
+        names = [column.name for column in cursor.description]
+        place = names.index(OWN[text])
+        assert {row[place] for row in cursor.fetchall()} <= {text, None}
+        assert cursor.description[place].type_code in (25, 1043)
+
+
+ROWS = [
+    "SELECT array_agg(p) FROM people p",
+    "SELECT array_agg(p ORDER BY p.id DESC) FILTER (WHERE id < 9) FROM public.people p",
+    "SELECT (jsonb_populate_record(p, '{\"id\": 5}')).* FROM people p ORDER BY id",
+    'SELECT jsonb_populate_record(p, \'{"city": "Hull"}\') FROM people p ORDER BY id',
+    "SELECT first_value(p) OVER (ORDER BY id), lag(p, 1) OVER (ORDER BY id) FROM people p",
+    "SELECT array_agg(DISTINCT people) FROM people",
+]
+
+
+@pytest.mark.parametrize("text", ROWS)
+def test_rows_are_of_the_table_s_type(text: str, through: Any, module_database: Database) -> None:
+    through.execute("SET consentry.purpose = ''")
+    with module_database.connect() as direct:
+        wanted = [column.type_code for column in direct.execute(text.encode()).description or ()]
+        found = through.execute(text.encode())
+        assert [column.type_code for column in found.description] == wanted
+        assert "4243" in str(rows := found.fetchall()) and "0000" not in str(rows)
