@@ -242,10 +242,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     own = own_text(facts) if reading.edits or (reading.within is not None and reading.within.edits) else []
     reading = reading.beside(own)
     verdict = replace(_verdict(facts, kind, purpose, reading), unverified=_unverified(facts, state, grounds))
-    verdict = replace(verdict, effects=_effects(facts, resolved, state, grounds))
-    if facts.statement.kind == "PrepareStmt":
-        effects = tuple(_sent(effect, facts, reading) for effect in verdict.effects)
-        verdict = replace(verdict, effects=effects)
+    verdict = replace(verdict, effects=_effects(facts, resolved, reading, state, grounds))
     # Where the edits are none but qualified names, what the server says is what the client's own text makes it say.
     secures = bool(reading.edits) and (bool(classified or system) or _names_protected(resolved, grounds))
     secured = any(use.decision != "allow" for use in reading.columns) or secures
@@ -263,7 +260,9 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     )
 
 
-def _effects(facts: Facts, resolved: Resolved, state: SessionState, grounds: Grounds) -> tuple[Effect, ...]:
+def _effects(
+    facts: Facts, resolved: Resolved, reading: Reading, state: SessionState, grounds: Grounds
+) -> tuple[Effect, ...]:
     """What the statement changes. What a role with ``code: true`` redirects is no business of anybody's."""
     code = state.role is not None and state.role.code
     found: list[Effect] = []
@@ -272,7 +271,7 @@ def _effects(facts: Facts, resolved: Resolved, state: SessionState, grounds: Gro
             redirecting = effect.redirects or redirects(facts, resolved.named, state, grounds.trust)
             found.append(replace(effect, redirects=redirecting and not code))
         else:
-            found.append(state.resolved(effect))
+            found.append(_sent(state.resolved(effect), facts, reading))
     return tuple(found)
 
 
