@@ -83,7 +83,8 @@ def _pointing(oid: int, rows: SystemRows) -> tuple[dict[int, tuple[ForeignKey, .
     for row in rows.group("constraints", oid):
         if row["kind"] == "f":
             columns, theirs = tuple(row["columns"]), tuple(row["referenced_columns"])
-            key = ForeignKey(oid, row["on_update"], row["on_delete"], columns, theirs)
+            holds = row["validated"] and not row["deferrable"]
+            key = ForeignKey(oid, row["on_update"], row["on_delete"], columns, theirs, holds)
             referenced[row["referenced"]] = (*referenced.get(row["referenced"], ()), key)
     return referenced, tuple(row["parent"] for row in rows.group("inheritance", oid)), relation["toast"]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
-from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Column
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Column, Evaluation
 from proxy.catalog.pace import unhurried
 from proxy.catalog.reach import Class, Object
 from proxy.catalog.rows import Changes, Row, SystemRows
@@ -145,3 +146,36 @@ def partition_key(rows: SystemRows, relation: int) -> tuple[str, ...]:
         return ()
     found = {row["number"]: row["name"] for row in rows.group("columns", relation)}
     return tuple(found[number] if number else "" for number in dict.fromkeys(row["numbers"]))
+
+
+def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
+    """What is evaluated over each row of a relation that is stored (:class:`~proxy.catalog.model.Evaluation`)."""
+    columns = rows.group("columns", relation)
+    found = {row["number"]: row["name"] for row in columns}
+    made_of = {row["number"]: row["columns"] for row in rows.group("defaults", relation)}
+    made_of = {row["number"]: made_of.get(row["number"], ()) for row in columns if row["generated"]}
+
+    def named(numbers: Iterable[int]) -> frozenset[str]:
+        named = set(numbers)
+        named.update(*(made_of[number] for number in numbers if number in made_of))
+        return frozenset(found.get(number, "") for number in named if number >= 0)  # below stand system columns
+
+    made = [
+        Evaluation("check", row["name"], named(row["columns"] or ()), always=not row["validated"])
+        for row in rows.group("constraints", relation)
+        if row["kind"] == "c"
+    ]
+    stored = [row["number"] for row in columns if row["generated"] == "s"]
+    made += [Evaluation("generated", found[number], named((number,))) for number in stored]
+    for row in rows.group("indexes", relation):
+        # Among the columns of an index 0 stands for an expression, among those that one names for the whole row.
+        every = {*filter(None, row["every"]), *row["named"]}
+        if len(every) > 1 or row["is_unique"] or not row["is_plain"]:
+            index = rows.row("relations", row["oid"])
+            kind: Literal["columns", "index"] = "columns" if row["is_plain"] else "index"
+            name = index["name"] if index is not None else ""
+            made.append(Evaluation(kind, name, named(every), not row["is_valid"], row["is_unique"]))
+    partitioned = rows.row("partitioned", relation)
+    if partitioned is not None:
+        made.append(Evaluation("partition", "", named(partitioned["numbers"])))
+    return tuple(made)

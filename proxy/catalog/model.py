@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 FIRST_NORMAL_OBJECT_ID = 16384
 """OIDs below belong to objects that initdb made (access/transam.h)."""
@@ -72,11 +73,30 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class ReferencedBy:
-    """A foreign key from ``columns`` of ``relation`` (an OID) to the ``referenced`` columns of another."""
+    """A foreign key from ``columns`` of ``relation`` (an OID) to the ``referenced`` columns of another. ``holds``: at
+    the end of every statement, of all rows.
+    """
 
     relation: int
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
+    holds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What PostgreSQL evaluates by itself over a row that is stored, and may fail by: a ``check``, a stored
+    ``generated`` column, an ``index`` over expressions or some of the rows, the ``columns`` of an index over several
+    (together they must fit into it), the key of a ``partition``. ``columns``: all that have a say, also those that a
+    generated one among them is made of; '' for any. ``always``: of a stored row it is not known that it passed.
+    """
+
+    kind: Literal["check", "generated", "index", "columns", "partition"]
+    name: str
+    columns: frozenset[str]
+    always: bool = False
+    unique: bool = False
+    """It also compares the row with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,7 @@ class Relation:
     reach: Mapping[Access, Reach] = field(default_factory=dict)
     sources: frozenset[int] = frozenset()
     referenced_by: tuple[ReferencedBy, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     definition: str = ""
     """What a user's view selects, relations named in full; empty for anything else, and where it cannot be told."""
 

@@ -95,6 +95,14 @@ class Source:
             object.__setattr__(self, name, text)
 
 
+def _named_in(tree: str) -> str:
+    """The numbers of the columns that a stored expression names; 0 is the whole row."""
+    return (
+        "ARRAY(SELECT DISTINCT m[1]::pg_catalog.int2 "
+        rf"FROM pg_catalog.regexp_matches({tree}::pg_catalog.text, ':varattno (-?\d+) ', 'g') AS m)"
+    )
+
+
 _SOURCES = (
     Source("schemas", "pg_namespace", "oid",
            f"{_NAME} AS name, pg_catalog.quote_ident({_NAME}) AS sql, NOT {_NOT_TEMPORARY} AS temporary", split=False),
@@ -149,13 +157,12 @@ _SOURCES = (
     # What the server itself attached to a foreign or deferrable key is internal, and trusted.
     Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),
-    Source("defaults", "pg_attrdef", "adrelid", "oid::oid AS oid, adnum AS number, "
-           "ARRAY(SELECT DISTINCT m[1]::pg_catalog.int4 "
-           r"FROM pg_catalog.regexp_matches(adbin::pg_catalog.text, ':varattno (-?\d+) ', 'g') AS m) AS columns",
-           of_relations=True,
+    Source("defaults", "pg_attrdef", "adrelid",
+           f"oid::oid AS oid, adnum AS number, {_named_in('adbin')} AS columns", of_relations=True,
            code=Class.DEFAULT),
     Source("constraints", "pg_constraint", "conrelid",
-           "oid::oid AS oid, contype::text AS kind, confrelid::oid AS referenced, confupdtype::text AS on_update, "
+           "oid::oid AS oid, conname AS name, contype::text AS kind, confrelid::oid AS referenced, "
+           "confupdtype::text AS on_update, convalidated AS validated, condeferrable AS deferrable, "
            "confdeltype::text AS on_delete, conkey AS columns, confkey AS referenced_columns, "
            "(COALESCE(conpfeqop, '{}') || COALESCE(conppeqop, '{}') "
            "|| COALESCE(conffeqop, '{}') || COALESCE(conexclop, '{}'))::oids AS operators",
@@ -168,12 +175,13 @@ _SOURCES = (
            "indexrelid::oid AS oid, indclass::oids AS classes, "
            "(indkey::pg_catalog.int2[])[0:indnkeyatts - 1] AS numbers, "
            "indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AS is_key, "
-           "indisvalid AND indpred IS NULL AS is_whole",
+           "indisvalid AND indpred IS NULL AS is_whole, indisvalid AS is_valid, "
+           f"indkey::pg_catalog.int2[] AS every, {_named_in('indexprs')} || {_named_in('indpred')} AS named, "
+           "indexprs IS NULL AND indpred IS NULL AS is_plain, indisunique OR indisexclusion AS is_unique",
            order="indrelid, NOT indisprimary, indexrelid", of_relations=True, code=Class.RELATION),
     Source("partitioned", "pg_partitioned_table", "partrelid",
            "partrelid::oid AS oid, partclass::oids AS classes, "
-           "partattrs::pg_catalog.int2[] || ARRAY(SELECT m[1]::pg_catalog.int2 "
-           r"FROM pg_catalog.regexp_matches(partexprs::pg_catalog.text, ':varattno (\d+) ', 'g') AS m) AS numbers",
+           f"partattrs::pg_catalog.int2[] || {_named_in('partexprs')} AS numbers",
            of_relations=True, code=Class.RELATION),
     Source("event_triggers", "pg_event_trigger", "oid",
            "evtname AS name, evtevent::pg_catalog.text AS event, evtfoid::oid AS function, "

@@ -67,6 +67,8 @@ class ForeignKey(NamedTuple):
     on_delete: str
     columns: tuple[int, ...] = ()
     referenced: tuple[int, ...] = ()
+    holds: bool = False
+    """Of all rows, at the end of every statement: it is validated, and not deferrable."""
 
 
 @dataclass(slots=True)

@@ -141,12 +141,14 @@ class Relations:
             reach=reach,
             sources=sources,
             referenced_by=tuple(self._reference(key, oid) for key in hung.referenced_by) if hung else (),
+            evaluations=of_columns.evaluations(self._rows, oid),
             definition=self._rows.definitions.get(oid, ""),
         )
 
     def _reference(self, key: ForeignKey, referenced: int) -> ReferencedBy:
         own = of_columns.names(self._rows, key.referencing, key.columns)
-        return ReferencedBy(key.referencing, own, of_columns.names(self._rows, referenced, key.referenced))
+        theirs = of_columns.names(self._rows, referenced, key.referenced)
+        return ReferencedBy(key.referencing, own, theirs, key.holds)
 
     def _replace(self, built: Mapping[int, Relation | None]) -> None:
         if not built:

@@ -77,7 +77,7 @@ def check_alter(change: SchemaChange) -> None:
             raise typed_tables(change)
         if subtype in ("AT_AddInherit", "AT_DropInherit", "AT_AttachPartition") or subtype.startswith("AT_Detach"):
             _inheritance(change, node["relation"], command)
-        elif relation is None or subtype in _HARMLESS:
+        elif relation is None or (subtype in _HARMLESS and not _is_plain_storage(command)):
             continue
         else:
             _alter(change, relation, subtype, command)
@@ -93,6 +93,8 @@ def _alter(change: SchemaChange, relation: Relation, subtype: str, command: Node
         )
     if subtype in _LOOSENING:
         return
+    if subtype in ("AT_AlterColumnType", "AT_SetExpression"):
+        _evaluated_again(change, relation, name)
     check = _CHECKS.get(subtype)
     if check is not None:
         check(change, relation, command)
@@ -157,6 +159,40 @@ def _drop_expression(change: SchemaChange, relation: Relation, command: Node) ->
 
 def _set_not_null(change: SchemaChange, relation: Relation, command: Node) -> None:
     change.must_see(relation, {command["name"]}, "SET NOT NULL")
+
+
+def _evaluated_again(change: SchemaChange, relation: Relation, column: str) -> None:
+    """Every row is held again against the checks and indexes that the column has a say in, with other columns."""
+    for member in change.members(relation):
+        for one in member.evaluations:
+            if one.columns & {column, ""}:
+                names = {name or EVERY for name in one.columns} - {column}
+                change.must_see(member, names, f"{change.facts.tag} of a column in {one.kind} {one.name}".rstrip())
+
+
+def _is_plain_storage(command: Node) -> bool:
+    """Values of the column stay in their rows whatever their length, so that these may not fit into a page beside
+    others of unknown length."""
+    storage = command.get("def", {}).get("String", {}).get("sval", "")
+    return bool(command["subtype"] == "AT_SetStorage" and str(storage).lower() == "plain")
+
+
+def _storage(change: SchemaChange, relation: Relation, command: Node) -> None:  # noqa: ARG001 - as the others
+    change.must_see(relation, {EVERY}, "SET STORAGE PLAIN")
+
+
+def _default(change: SchemaChange, relation: Relation, command: Node) -> None:
+    """A default of a column in a unique key is held against stored values, by whoever inserts without it."""
+    name = command["name"]
+    unique = {
+        column
+        for member in change.members(relation)
+        for one in member.evaluations
+        if one.unique
+        for column in one.columns
+    }
+    if "def" in command and unique & {name, ""}:
+        change.must_see(relation, {name}, "a default in a unique key", Use.WRITE)
 
 
 def _set_type(change: SchemaChange, relation: Relation, command: Node) -> None:
@@ -301,7 +337,8 @@ def _nothing(change: SchemaChange, relation: Relation, command: Node) -> None:
 
 _CHECKS: dict[str, Callable[[SchemaChange, Relation, Node], None]] = {
     "AT_AddColumn": _add_column,
-    "AT_ColumnDefault": _nothing,
+    "AT_ColumnDefault": _default,
+    "AT_SetStorage": _storage,
     "AT_SetExpression": _set_expression,
     "AT_DropExpression": _drop_expression,
     "AT_DropColumn": _nothing,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from proxy.catalog.model import Access, Column, Relation
 from proxy.copying import COPY_BINARY_TYPES, CopyCheck, CopyFormat, CopyGroup
 from proxy.engine.aliases import alias
+from proxy.engine.claims import Claim, claims
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.engine.forms import copied_columns
 from proxy.engine.grounds import Grounds
@@ -24,7 +25,7 @@ from proxy.engine.resolve import Resolved
 from proxy.engine.row_checks import Check, Written, failing
 from proxy.engine.secured import Viewer, column_use, look
 from proxy.engine.session_state import SessionState
-from proxy.engine.write_refusals import managing_refused, writing_refused
+from proxy.engine.write_refusals import claiming_refused, managing_refused, writing_refused
 from proxy.errors import Refusal
 from proxy.policy.model import (
     AccountCondition,
@@ -85,7 +86,8 @@ class _Copy:
         uses, demands = self._demands()
         reading = replace(reading, columns=uses)
         notes = [kind for kind in self._registered_kinds() if kind.key in self.listed]
-        if not demands and not notes:
+        claimed = self._claims()
+        if not demands and not notes and not claimed:
             return reading
         form = self._format()
         refusals: list[Refusal] = []
@@ -100,6 +102,11 @@ class _Copy:
             inside.append(within)
             left += later
             refusals.append(refusal)
+        for key, terms in claimed.items():
+            group = self._unclaimed(key, terms, form, len(refusals))
+            outside.append(group)
+            inside.append(group)
+            refusals.append(claiming_refused(self.relation, self._claiming_kinds(), self.state).refusal)
         inside += [self._note(kind, form) for kind in notes if self._asks_consent()]
         filtered = "whereClause" in self.facts.statement.node
         reading = replace(reading, checks=tuple(refusals))
@@ -266,6 +273,32 @@ class _Copy:
         table = qualified(self.relation.schema, self.relation.name)
         on = f"{BASE}.{identifier(key.name)} OPERATOR(pg_catalog.=) {_KEYS}.{_VALUE}"
         return f"{keys} LEFT JOIN {table} AS {BASE} ON {on}"
+
+    # --- keys that stored rows bear already ---------------------------------------------------------------------------
+
+    def _claimed(self) -> tuple[Claim, ...]:
+        role = self.state.role
+        manages = frozenset() if role is None else role.manages
+        found = claims(self.state.policy, self.catalog, self.relation, manages)
+        return tuple(one for one in found if not one.holds)
+
+    def _claims(self) -> dict[str, list[str]]:
+        """By the key that new rows bring: tests (SQL) that no stored row bears it."""
+        found: dict[str, list[str]] = {}
+        for one in self._claimed():
+            found.setdefault(one.key, []).append(one.free(f"{BASE}.{identifier(one.key)}"))
+        return found
+
+    def _claiming_kinds(self) -> set[str]:
+        return {one.kind for one in self._claimed()}
+
+    def _unclaimed(self, key: str, terms: list[str], form: CopyFormat, number: int) -> CopyGroup:
+        self._check_stored_as_given()
+        column = self._given(key, form)
+        place = (self.listed.index(key),)
+        allowed = " AND ".join(terms)
+        checked = f"pg_catalog.count(CASE WHEN {allowed} THEN NULL ELSE {failing(number)} END)"
+        return CopyGroup(place, number, f"SELECT {checked} FROM {self._rows([column])}", place, (column.base_type,))
 
     # --- registration in one transaction ------------------------------------------------------------------------------
 

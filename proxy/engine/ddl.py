@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, TEMPORARY, Access, Column, Reach, Relation
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, TEMPORARY, Access, Reach, Relation
 from proxy.engine.alterations import check_alter, check_constraint
 from proxy.engine.classification import family
 from proxy.engine.closed_world import untrusted
 from proxy.engine.definitions import check_copy, check_refresh, check_view
+from proxy.engine.index_entries import may_be_long
 from proxy.engine.moves import check_rename, check_set_schema, name_of
 from proxy.engine.refusals import denied
 from proxy.engine.schema_change import SchemaChange, full_name, kinds_of
@@ -99,7 +100,7 @@ def _index(change: SchemaChange) -> None:
     if expressions or "whereClause" in node:
         change.must_see(relation, judged, "an index over expressions or some of the rows")
     # The server refuses to index what is too long, and so would tell how long a hidden value is.
-    long = {name for name in elements(params) if _may_be_long(relation.column(name))}
+    long = {name for name in elements(params) if may_be_long(relation.column(name))}
     if any(long & change.classification(member).keys() for member in change.members(relation)):
         change.must_see(relation, long, "an index over values of any length")
     foreign = {item["IndexElem"].get("name", EVERY) for item in params if _own_opclass(item["IndexElem"])}
@@ -107,11 +108,6 @@ def _index(change: SchemaChange) -> None:
         change.must_see(relation, foreign, "an operator class of users")
 
 
-_LONGEST = 600
-"""Characters of at most 4 bytes that surely fit into an index entry, of which a page must hold three."""
-_SHORT_CATEGORIES = frozenset("BDNTE")
-_SHORT_TYPES = frozenset({2950, 869, 650, 829, 774})
-"""uuid, inet, cidr, macaddr, macaddr8."""
 _OPCLASSES = frozenset(
     """
     text_ops varchar_ops bpchar_ops text_pattern_ops varchar_pattern_ops bpchar_pattern_ops name_ops jsonb_ops
@@ -119,18 +115,6 @@ _OPCLASSES = frozenset(
     timestamp_ops timestamptz_ops uuid_ops bool_ops bytea_ops
     """.split()
 )
-
-
-def _may_be_long(column: Column | None) -> bool:
-    """A value of the column may be too long for an index entry."""
-    if column is None:
-        return False
-    if column.base_type in (1042, 1043):
-        modifier = column.typmod if column.typmod > 0 else column.base_typmod
-        return not 0 < modifier - 4 <= _LONGEST
-    if column.base_type == 1700:
-        return column.typmod < 0 and column.base_typmod < 0
-    return not (column.is_enum or column.type_category in _SHORT_CATEGORIES or column.base_type in _SHORT_TYPES)
 
 
 def _own_opclass(element: Node) -> bool:
@@ -176,12 +160,14 @@ def _check_code(change: SchemaChange, relation: Relation) -> None:
 def _create_table(change: SchemaChange) -> None:
     node = change.facts.statement.node
     temporary = node["relation"].get("relpersistence") == "t" or node["relation"].get("schemaname") == TEMPORARY
+    parents = [change.relation(item.get("RangeVar")) for item in node.get("inhRelations", ())]
     for item in node.get("tableElts", ()):
         found = [item["Constraint"]] if "Constraint" in item else constraints(item.get("ColumnDef", {}))
         for constraint in found:
-            check_constraint(change, None, constraint)
-    for item in node.get("inhRelations", ()):
-        parent = change.relation(item.get("RangeVar"))
+            # Rows that others store in it have the parents' hidden cells.
+            for relation in parents or [None]:
+                check_constraint(change, relation, constraint)
+    for parent in parents:
         if parent is None or not change.protects(parent):
             continue
         if temporary:

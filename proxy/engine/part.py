@@ -158,6 +158,15 @@ class Part:
                 found.append(entry)
         return found
 
+    def table_entries(self) -> list[TablePolicy]:
+        """What the policy says of the table whose rows change, or of one that it is a part of."""
+        found = []
+        for entry in self.state.policy.tables.values():
+            named = self.catalog.relation(*entry.name)
+            if named is not None and self.table.oid in {one.oid for one in family(self.catalog, named.oid)}:
+                found.append(entry)
+        return found
+
     def registered_kinds(self) -> list[SubjectKind]:
         """The kinds whose registry the target is."""
         found = []

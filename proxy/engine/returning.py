@@ -39,7 +39,7 @@ class Returning:
             within.append(note)
         for check in found:
             uses = [column_use(self.part.relation, one.column, one.decision, Use.WRITE) for one in check.columns]
-            refusal = writing_refused(uses, self.part.purpose, self.part.state, always=False)
+            refusal = check.refusal or writing_refused(uses, self.part.purpose, self.part.state, always=False)
             number = self.part.number(refusal)
             concerning = self._concerning(check)
             items.append(immediate(concerning, number))
@@ -55,7 +55,7 @@ class Returning:
             return check
         assigned = self.part.assigned()
         names = {one.column for one in check.columns}
-        events = {event for name in names for event, _ in assigned.get(name, ())} or {"update"}
+        events = {event for name in names for event, _ in assigned.get(name, ())} or {check.event or "update"}
         if events >= {action.event for action in self.part.modification.actions}:
             return check
         actions = ", ".join(f"'{event.upper()}'::pg_catalog.text" for event in sorted(events))

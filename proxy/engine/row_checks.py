@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from proxy.catalog.model import Column
 from proxy.engine.aliases import TOKEN, alias
 from proxy.engine.conditions import RowConditions
+from proxy.errors import Refusal
 from proxy.policy.model import Decision, Outcome, TablePolicy
 from proxy.sql.writing import Given
 
@@ -47,10 +48,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What all of ``columns`` demand of a row. ``allowed`` is SQL."""
+    """What all of ``columns`` demand of a row. ``allowed`` is SQL. ``refusal``: what it means that a row fails it, if
+    not that ``columns`` may not be written. ``event``: the rows that it is about, if not those that ``columns`` tell.
+    """
 
     allowed: str
     columns: tuple[Written, ...]
+    refusal: Refusal | None = None
+    event: str = ""
 
 
 def checks(columns: Iterable[Written], conditions: RowConditions) -> list[Check]:

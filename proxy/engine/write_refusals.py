@@ -94,6 +94,49 @@ def managing_refused(
     )
 
 
+def evaluating_refused(
+    relation: Relation, names: list[str], hidden: list[str], purpose: str | None, state: SessionState
+) -> PolicyRefused:
+    """What PostgreSQL evaluates over the changed row (``names``) would tell of ``hidden`` columns."""
+    full = f"{relation.schema}.{relation.name}"
+    columns = ", ".join(f"{full}.{name}" for name in hidden)
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: this UPDATE of {full} would tell of {columns}",
+            detail=f"Whether it succeeds depends on {', '.join(names)}, and this session does not see those columns of"
+            f" the row. Purpose: {purpose or 'none declared'}.",
+            hint=hint("Set other columns, or declare a purpose under which they may be seen.", state.policy),
+        )
+    )
+
+
+def keeping_refused(relation: Relation, column: str, state: SessionState) -> Refusal:
+    """A row whose time to be kept is over would be made younger."""
+    full = f"{relation.schema}.{relation.name}"
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        f"consentry: {full}.{column} of a row past its retention may not be set to a later time",
+        detail="How long personal information is kept counts from it.",
+        hint=hint("Leave it out, or have it set by a role that manages the kind of subject.", state.policy),
+    )
+
+
+def claiming_refused(relation: Relation, kinds: Iterable[str], state: SessionState) -> PolicyRefused:
+    """A new row of a registry, or of a table through which others reach their subject, that existing rows refer to."""
+    full = f"{relation.schema}.{relation.name}"
+    named = ", ".join(sorted(kinds))
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: a row of {full} with a key that stored personal information bears may only be written by"
+            f" a role that manages {named}",
+            detail="It would decide whose that information is, or what may be done with it.",
+            hint=hint(f"Take a new key, or name {named} in roles.{state.context.role}.manages.", state.policy),
+        )
+    )
+
+
 def explaining_refused(relation: Relation, state: SessionState) -> PolicyRefused:
     """EXPLAIN of a write with row conditions: its plan shows them, and ANALYZE would run it."""
     full = f"{relation.schema}.{relation.name}"

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.catalog.model import Access, Reach
+from proxy.engine.claims import unclaimed
 from proxy.engine.destinations import Destinations
+from proxy.engine.evaluated import Evaluated
 from proxy.engine.grounds import Grounds
+from proxy.engine.kept import check_kept
 from proxy.engine.managing import Managing
 from proxy.engine.part import Found, Part
 from proxy.engine.reach import accesses
@@ -133,6 +136,9 @@ class _Work:
         Destinations(self.part, viewer).check(edits)
         found = self._classified(edits) if self.part.classification else []
         managing.check_moved(edits, found)
+        check_kept(self.part, edits)
+        Evaluated(self.part).check(edits)
+        found += unclaimed(self.part)
         if edits and self.part.explained:
             raise explaining_refused(self.part.relation, self.part.state)
         Returning(self.part).add(edits, found)

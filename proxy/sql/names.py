@@ -94,6 +94,8 @@ def _compares(index: Index) -> bool:
         any("arg" in node for node in index.of_type("CaseExpr"))
         or any(node.get("subLinkType") == "ANY_SUBLINK" and "operName" not in node for node in index.of_type("SubLink"))
         or any(node.get("isNatural") or "usingClause" in node for node in index.of_type("JoinExpr"))
+        # What is generated for keys that stay what they are is a CASE x WHEN.
+        or any(index.of_type(kind) for kind in ("UpdateStmt", "MergeStmt", "onConflictClause"))
     )
 
 

@@ -48,7 +48,7 @@ ALTER TABLE people ALTER COLUMN city TYPE varchar(80)
 ALTER TABLE people ALTER COLUMN plan TYPE bigint USING plan::bigint
 ALTER TABLE people RENAME COLUMN city TO town
 ALTER TABLE people RENAME COLUMN phone TO phone_old
-ALTER TABLE people ALTER COLUMN name SET STATISTICS 100, ALTER COLUMN name SET STORAGE PLAIN
+ALTER TABLE people ALTER COLUMN name SET STATISTICS 100, ALTER COLUMN name SET STORAGE MAIN
 ALTER TABLE people SET (fillfactor = 70)
 ALTER TABLE people OWNER TO analyst
 ALTER TABLE people DROP CONSTRAINT people_plan_fkey
@@ -103,7 +103,10 @@ ALTER TABLE people ALTER COLUMN note TYPE varchar(300)
 ALTER TABLE people ALTER COLUMN note TYPE varchar(300) USING note::varchar(300)
 ALTER TABLE people ALTER COLUMN salary TYPE bigint
 ALTER TABLE people CLUSTER ON people_phone
+ALTER TABLE people ALTER COLUMN city SET STORAGE PLAIN
 ALTER TABLE above ADD CONSTRAINT c CHECK (word <> 'x')
+CREATE TABLE more_people (extra text, CHECK (phone <> extra)) INHERITS (people)
+CREATE TABLE more_people (EXCLUDE (phone WITH =)) INHERITS (people)
 ALTER TABLE above ALTER COLUMN word SET NOT NULL
 ALTER TABLE above ALTER COLUMN word TYPE varchar(50)
 CLUSTER people USING people_phone
@@ -119,6 +122,8 @@ ALTER TABLE calls RENAME TO telephone_calls
 ALTER INDEX calls RENAME TO telephone_calls
 ALTER TYPE people RENAME ATTRIBUTE phone TO word
 ALTER TABLE calls SET SCHEMA app
+ALTER INDEX calls RENAME TO telephone_calls
+ALTER INDEX archive RENAME TO plans2
 ALTER TABLE archive RENAME TO plans2
 ALTER TABLE people RENAME COLUMN phone TO word
 ALTER TABLE people RENAME COLUMN born TO phone_old
@@ -148,6 +153,7 @@ ALTER TABLE people DROP COLUMN status
 ALTER TABLE orders ALTER COLUMN id TYPE bigint
 ALTER TABLE calls DROP COLUMN person
 ALTER TABLE loose RENAME TO guest_consents
+ALTER INDEX loose RENAME TO guest_consents
 ALTER TABLE fake_consents SET SCHEMA app
 ALTER TABLE fake_consents INHERIT consents
 CREATE TABLE guest_consents AS SELECT 1 AS guest, 'sales' AS purpose

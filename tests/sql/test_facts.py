@@ -92,3 +92,27 @@ def test_relations_with_their_scopes(text: str, names: list[str]) -> None:
 )
 def test_effects(text: str, effects: list[Effect]) -> None:
     assert [effect for one in facts(text.encode()) for effect in one.effects] == effects
+
+
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [
+        ("BEGIN", []),
+        ("SET search_path = a", []),
+        ("SELECT a FROM t ORDER BY a", []),
+        ("SELECT a FROM t WHERE a < 1", ["<"]),
+        ("SELECT a FROM t JOIN u USING (a)", ["="]),
+        ("SELECT a FROM t NATURAL JOIN u", ["="]),
+        ("SELECT CASE a WHEN 1 THEN 2 END FROM t", ["="]),
+        ("SELECT CASE WHEN a THEN 2 END FROM t", []),
+        ("SELECT a FROM t WHERE a IN (SELECT 1)", ["="]),
+        ("SELECT a FROM t WHERE a IN (1, 2) OR a IS DISTINCT FROM 3", ["="]),
+        ("SELECT NULLIF(a, 1) FROM t", ["="]),
+        ("UPDATE t SET a = 1", ["="]),
+        ("WITH w AS (UPDATE t SET a = 1) SELECT 1", ["="]),
+        ("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET b = 1", ["="]),
+    ],
+)
+def test_operators_that_are_applied(text: str, operators: list[str]) -> None:
+    [found] = facts(text.encode())
+    assert sorted(one.name for one in found.operators) == operators
