@@ -249,16 +249,18 @@ class Circumstances:
         basis = self._basis
         if self._fresh and basis is not None:
             return basis
-        self._fresh = True
+        self._fresh = False
         if (
             basis is None
             or self._policies.of(self._database) is not self.policy
             or (self._transaction.overlay.own or self._current(self._database)) is not self.catalog
         ):
-            return self._renew()
+            basis = self._renew()
+        self._fresh = True  # not where nothing can be decided now: then that is so for all that comes
         return basis
 
     def _renew(self) -> Basis:
+        self._basis = None
         self.policy = self._in_force()
         self.catalog = self._transaction.overlay.own or self._current(self._database)
         overlay = self._transaction.overlay.relations()
