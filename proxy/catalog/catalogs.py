@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
+
 from proxy.catalog.model import Catalog
 from proxy.catalog.own import OwnCatalog
 from proxy.catalog.reader import FAILURES, Reader
@@ -83,7 +85,7 @@ class Catalogs:
         if reader is None:
             reader = self._readers[database] = Reader(database, self._connect)
         try:
-            catalog = await reader.refresh()
+            catalog = await self._refreshed(reader)
         except FAILURES as error:
             if reader.catalog is None and self._readers.get(database) is reader:
                 del self._readers[database]
@@ -94,6 +96,14 @@ class Catalogs:
         else:
             reader.follow(self._refresh_seconds)
         return catalog
+
+    @staticmethod
+    async def _refreshed(reader: Reader) -> Catalog:
+        """What others do at the same time may have one reading fail, and a session that waits for it would end."""
+        try:
+            return await reader.refresh()
+        except (asyncpg.PostgresError, KeyError):
+            return await reader.refresh()
 
     def current(self, database: str) -> Catalog:
         """The newest snapshot. Raises CatalogUnavailable where there is none that can still be trusted."""

@@ -31,7 +31,9 @@ Fork = Callable[[], Awaitable[tuple[SystemRows, Assembly, Catalog]]]
 
 
 class Unreadable(Exception):
-    """The session's own catalog cannot be read now."""
+    """The session's own catalog cannot be read now. ``passing``: perhaps the next time."""
+
+    passing = False
 
 
 # search_path: names and types of the client's making must not stand for PostgreSQL's own, and texts of views are to
@@ -97,7 +99,9 @@ def _take_over(rows: SystemRows, assembly: Assembly, changes: Changes, before: C
         return assembly.catalog(changes, before)
     except KeyError as contradiction:
         message = "the rows of the catalog contradict each other"
-        raise Unreadable(message) from contradiction
+        unreadable = Unreadable(message)
+        unreadable.passing = True  # the questions are no one snapshot, and others go on meanwhile
+        raise unreadable from contradiction
 
 
 @asynccontextmanager

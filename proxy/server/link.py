@@ -7,7 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
-from proxy.errors import INVALID_SQL_STATEMENT_NAME, QUERY_CANCELED
+from proxy.catalog.own import Unreadable
+from proxy.errors import QUERY_CANCELED
 from proxy.server import cancel
 from proxy.server.certificates import ALPN
 from proxy.server.connect import connect, keep_alive
@@ -45,6 +46,9 @@ CONNECT_SECONDS: Final = 30.0
 
 OTHERS_SECONDS: Final = 0.01
 """How often a session looks whether the others that it waits for are done."""
+
+READINGS: Final = 3
+"""How often it is tried to read what a session alone sees."""
 
 _log = logging.getLogger(__name__)
 
@@ -345,22 +349,22 @@ class Link:
         self.flush()
 
     async def _read_own(self, command: ReadOwnCatalog) -> None:
-        catalog, canceled = None, ""
-        for _ in range(2):
+        catalog, canceled, why = None, "", ""
+        for _ in range(READINGS):
             try:
                 if self._own is None:
                     self._own = self._catalogs.own(command.database)
                 catalog = await self._own.read(self._ask, command.savepoint, steady=command.steady)
                 break
             except Exception as error:
-                self._own = None
-                if isinstance(error, Unanswered) and error.sqlstate == INVALID_SQL_STATEMENT_NAME:
-                    continue  # code of the client's deallocated what was prepared for it
+                # Others may drop what is just being read, and code of the client's deallocate what was prepared for it.
+                self._own, why = None, str(error)
                 if isinstance(error, Unanswered) and error.sqlstate == QUERY_CANCELED:
-                    canceled = str(error)
-                elif not self.session.ended:
-                    _log.warning("what a session of database %s sees cannot be read: %s", command.database, error)
-                break
+                    canceled = why
+                if canceled or self.session.ended or (isinstance(error, Unreadable) and not error.passing):
+                    break
+        if catalog is None and not canceled and not self.session.ended:
+            _log.warning("what a session of database %s sees cannot be read: %s", command.database, why)
         self.session.own_catalog_read(catalog, canceled)
         self.flush()
 

@@ -353,24 +353,33 @@ def test_whoever_cancels_while_it_is_read(server: WatchedServer, clinic: Databas
         canceling.start()
         try:
             for number in range(40):
+                texts = [
+                    "BEGIN",
+                    f"CREATE TABLE t{number} (id int, v text)",
+                    f"INSERT INTO t{number} SELECT 1, 'x'",
+                    f"ALTER TABLE t{number} DROP COLUMN v",
+                    f"SELECT * FROM t{number}",
+                ]
                 try:
-                    with connection.transaction():
-                        connection.execute(f"CREATE TABLE t{number} (id int, v text)".encode())
-                        connection.execute(f"INSERT INTO t{number} SELECT 1, 'x'".encode(), prepare=number % 2 == 0)
-                        connection.execute(f"ALTER TABLE t{number} DROP COLUMN v".encode())
-                        connection.execute(f"SELECT * FROM t{number}".encode())
+                    for text in texts:
+                        connection.execute(text.encode(), prepare=number % 2 == 0)
                 except psycopg.Error as error:
                     errors.append(error.diag.sqlstate)
+                despite_cancels(connection, "ROLLBACK")
         finally:
             stop.set()
             canceling.join()
         assert set(errors) == {"57014"}
-        while True:  # one may still be under way
-            try:
-                assert connection.execute("SHOW search_path").fetchall() == [("public, pg_temp",)]
-                break
-            except psycopg.errors.QueryCanceled:
-                pass
+        assert despite_cancels(connection, "SHOW search_path") == [("public, pg_temp",)]
+
+
+def despite_cancels(connection: psycopg.Connection[Any], text: str) -> list[Any]:
+    while True:
+        try:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+        except psycopg.errors.QueryCanceled:
+            pass
 
 
 DEALLOCATED = ["DEALLOCATE ALL", "DISCARD ALL", "SELECT deallocating()"]
