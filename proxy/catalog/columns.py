@@ -165,8 +165,17 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
         for row in rows.group("constraints", relation)
         if row["kind"] == "c"
     ]
-    stored = [row["number"] for row in columns if row["generated"] == "s"]
-    made += [Evaluation("generated", found[number], named((number,))) for number in stored]
+    may_fail = {row["number"]: row["may_fail"] for row in rows.group("defaults", relation)}
+    made += [
+        Evaluation(
+            "generated",
+            row["name"],
+            named((row["number"],)),
+            may_fail=row["not_null"] or may_fail.get(row["number"], True),
+        )
+        for row in columns
+        if row["generated"] == "s"
+    ]
     for row in rows.group("indexes", relation):
         # Among the columns of an index 0 stands for an expression, among those that one names for the whole row.
         every = {*filter(None, row["every"]), *row["named"]}
@@ -174,7 +183,7 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
             index = rows.row("relations", row["oid"])
             kind: Literal["columns", "index"] = "columns" if row["is_plain"] else "index"
             name = index["name"] if index is not None else ""
-            made.append(Evaluation(kind, name, named(every), not row["is_valid"], row["is_unique"]))
+            made.append(Evaluation(kind, name, named(every), not row["is_valid"], row["is_unique"], row["may_fail"]))
     partitioned = rows.row("partitioned", relation)
     if partitioned is not None:
         made.append(Evaluation("partition", "", named(partitioned["numbers"])))

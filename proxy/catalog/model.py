@@ -97,6 +97,8 @@ class Evaluation:
     always: bool = False
     unique: bool = False
     """It also compares the row with others."""
+    may_fail: bool = True
+    """Beside that: of an index or a generated column that nothing in its expressions can fail, whatever is stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,32 @@ def _named_in(tree: str) -> str:
     )
 
 
+# What these make of any value they cannot fail to make: text functions, and whatever B-tree operators compare.
+_NEVER_FAILING = """
+SELECT oid FROM pg_catalog.pg_proc WHERE oid < 16384 AND proargtypes[0] IN (25, 1042)
+  AND proname IN (
+    'lower', 'upper', 'btrim', 'ltrim', 'rtrim', 'length', 'char_length', 'octet_length', 'md5', 'textcat')
+UNION ALL SELECT compared.oprcode FROM pg_catalog.pg_amop JOIN pg_catalog.pg_operator o ON o.oid = amopopr
+  JOIN pg_catalog.pg_operator compared ON compared.oid IN (o.oid, o.oprnegate)
+  WHERE amopmethod = 403 AND compared.oid < 16384 AND amoplefttype < 16384 AND amoplefttype <> 2249
+"""
+_PLAIN_NODES = (
+    "VAR CONST FUNCEXPR OPEXPR SCALARARRAYOPEXPR BOOLEXPR NULLTEST BOOLEANTEST CASE CASEEXPR WHEN CASEWHEN COALESCE"
+    " COALESCEEXPR RELABELTYPE DISTINCTEXPR COLLATEEXPR ARRAY ARRAYEXPR"
+)
+
+
+def _may_fail(tree: str) -> str:
+    """Evaluating a stored expression may raise an error for some values of the columns that it names."""
+    text = f"{tree}::pg_catalog.text"
+    nodes = "|".join(_PLAIN_NODES.split())
+    called = rf"pg_catalog.regexp_matches({text}, ':(?:op)?funcid (\d+) ', 'g') AS f"
+    return (
+        f"CASE WHEN {text} ~ ':varattno' THEN {text} ~ '\\{{(?!(?:{nodes}) )[A-Z]' OR EXISTS"
+        f" (SELECT FROM {called} WHERE f[1]::pg_catalog.oid NOT IN ({_NEVER_FAILING})) ELSE false END"
+    )
+
+
 _SOURCES = (
     Source("schemas", "pg_namespace", "oid",
            f"{_NAME} AS name, pg_catalog.quote_ident({_NAME}) AS sql, NOT {_NOT_TEMPORARY} AS temporary", split=False),
@@ -158,7 +184,8 @@ _SOURCES = (
     Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),
     Source("defaults", "pg_attrdef", "adrelid",
-           f"oid::oid AS oid, adnum AS number, {_named_in('adbin')} AS columns", of_relations=True,
+           f"oid::oid AS oid, adnum AS number, {_named_in('adbin')} AS columns, {_may_fail('adbin')} AS may_fail",
+           of_relations=True,
            code=Class.DEFAULT),
     Source("constraints", "pg_constraint", "conrelid",
            "oid::oid AS oid, conname AS name, contype::text AS kind, confrelid::oid AS referenced, "
@@ -177,7 +204,8 @@ _SOURCES = (
            "indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AS is_key, "
            "indisvalid AND indpred IS NULL AS is_whole, indisvalid AS is_valid, "
            f"indkey::pg_catalog.int2[] AS every, {_named_in('indexprs')} || {_named_in('indpred')} AS named, "
-           "indexprs IS NULL AND indpred IS NULL AS is_plain, indisunique OR indisexclusion AS is_unique",
+           "indexprs IS NULL AND indpred IS NULL AS is_plain, indisunique OR indisexclusion AS is_unique, "
+           f"{_may_fail('indexprs')} OR {_may_fail('indpred')} AS may_fail",
            order="indrelid, NOT indisprimary, indexrelid", of_relations=True, code=Class.RELATION),
     Source("partitioned", "pg_partitioned_table", "partrelid",
            "partrelid::oid AS oid, partclass::oids AS classes, "

@@ -97,8 +97,10 @@ class Evaluated:
             hidden = frozenset(named & self.hidden - assigned)
             if not hidden or not (named & assigned or one.always):
                 continue
-            if one.kind != "columns":
+            if one.kind != "columns" and one.may_fail:
                 yield _Demand(hidden, _called(one))
+                continue
+            if one.kind == "generated":
                 continue
             for name in named & assigned:
                 if may_be_long(self.table.column(name), BESIDE_OTHERS):
