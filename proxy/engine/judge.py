@@ -33,7 +33,18 @@ from proxy.sql.reader import disagreement
 from proxy.sql.splice import Edit, apply
 from proxy.sql.statements import KINDS, Family
 from proxy.sql.tree import constant
-from proxy.verdict import Begin, ChangeCatalog, Commit, Effect, Kind, Prepare, Rollback, StatementVerdict, Verdict
+from proxy.verdict import (
+    Begin,
+    ChangeCatalog,
+    Commit,
+    Effect,
+    Kind,
+    Prepare,
+    ResetAll,
+    Rollback,
+    StatementVerdict,
+    Verdict,
+)
 
 _FOUND_BY_ANALYSIS = frozenset({"42P01", "42883", "0A000"})
 _SECOND_READING = 16 * 1024
@@ -99,8 +110,9 @@ def judge(query: bytes, texts: tuple[Facts, ...], state: SessionState, grounds: 
 
 
 def _check_ending(texts: tuple[Facts, ...], *ways: list[_Judged]) -> None:
-    """Raises Refused (0A000) where what is to be checked when the text is done may be committed before."""
-    if not any(isinstance(effect, Begin | Commit | Rollback) for one in ways[0] for effect in one.verdict.effects):
+    """Raises Refused (0A000) where what is to be checked when the text is done may be committed or forgotten before."""
+    ends = Begin | Commit | Rollback | ResetAll
+    if not any(isinstance(effect, ends) for one in ways[0] for effect in one.verdict.effects):
         return
     for facts, *both in zip(texts, *ways, strict=True):
         if any(one.verdict.ending for one in both):

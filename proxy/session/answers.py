@@ -228,17 +228,24 @@ class Answers:
             head.held, head.rows = shown or whole, rows
         elif head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
-        if head.verdict is not None and head.verdict.secured:
-            self._dialogue.transaction.secured = True
-        if statement is not None and statement.deferred and head.verdict is not None:
-            self._dialogue.transaction.leave(statement, head.verdict.secret)
+        self._ran(statement, head)
         if effects and statement is not None:
             self._apply(effects, tag, statement, head)
         return b"" if holds else shown
 
+    def _ran(self, statement: StatementVerdict | None, head: Reply) -> None:
+        """A statement wrote what it writes: its transaction has to do with that, however many rows were asked for."""
+        if head.verdict is None:
+            return
+        transaction = self._dialogue.transaction
+        transaction.secured |= head.verdict.secured
+        if statement is not None and statement.deferred:
+            transaction.leave(statement, head.verdict.secret)
+
     def _stored(self, loading: Loading, whole: bytes, head: Reply) -> bytes:
         """The rows of a COPY are stored, and are to be checked before the client hears of them."""
         self._dialogue.replies.pop()
+        self._ran(None, head)
         if head.executing is not None:
             head.executing.applied = True
         loading.completed(whole)
@@ -255,7 +262,8 @@ class Answers:
         raise StateLost("more statements completed than were decided")
 
     def _suspended(self, _kind: int, whole: bytes, head: Reply) -> bytes | None:
-        """A row limit was reached. ``SELECT set_config(…)`` has had its effect by then."""
+        """A row limit was reached. What the statement writes is written by then (pquery.c, FillPortalStore), and
+        ``SELECT set_config(…)`` has had its effect."""
         self._dialogue.replies.pop()
         portal = head.executing
         if portal is None or head.verdict is None:
@@ -264,6 +272,7 @@ class Answers:
         if not portal.applied:
             portal.applied = True
             for statement in head.verdict.statements:
+                self._ran(statement, head)
                 if statement.effects:
                     self._apply(statement.effects, b"", statement, head)
         head.held = whole

@@ -112,8 +112,8 @@ class Cursors:
         verdict = self.decide(portal)
         if verdict.refusal is not None:
             return verdict
-        single = verdict.statements[0] if len(verdict.statements) == 1 else None
-        if verdict.has_effects or single is None or single.cursor is not None or single.checked:
+        if not verdict.plain or len(verdict.statements) != 1:
+            # A FETCH is followed by nothing of what an Execute is: effects, checks of rows, what is left to COMMIT.
             return verdict.rejected(FETCHED_WITH_EFFECTS)
         self.start(portal, verdict)
         return verdict

@@ -106,7 +106,7 @@ DECISION_CHANGED: Final = Refusal(
 )
 FETCHED_WITH_EFFECTS: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,
-    "consentry: FETCH cannot run a bound statement that changes the session or reads another cursor",
+    "consentry: FETCH cannot run a bound statement that changes the session, reads another cursor or is checked",
     hint="Run it by an Execute message, as drivers do.",
 )
 PREPARED_BY_SQL: Final = Refusal(
