@@ -89,7 +89,7 @@ def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
         natural=scan.natural,
         joined=scan.joined,
         whole_rows=tuple(scan.whole_rows),
-        passed_rows=tuple(scan.passed_rows),
+        passed_rows=tuple(reference for call, reference in scan.passed_rows if call not in scan.expanded),
         qualified=tuple(scan.qualified),
         system=frozenset(scan.names & SYSTEM_COLUMNS),
     )
@@ -104,7 +104,9 @@ class _Scan:
         self.star = self.natural = False
         self.joined: int | None = None
         self.whole_rows: list[tuple[Node, Node]] = []
-        self.passed_rows: list[Node] = []
+        self.passed_rows: list[tuple[int, Node]] = []
+        self.expanded: set[int] = set()
+        """Calls by the id() of their node whose result is taken apart: PostgreSQL writes them again for each column."""
         self.qualified: list[Node] = []
         self.others, self.joins = _aliases(relation, below)
 
@@ -120,6 +122,7 @@ class _Scan:
                 self.names.update(strings(node.get("usingClause")))
             elif key == "A_Indirection":
                 self.names.update(strings(node.get("indirection")))
+                self.expanded.add(id(node.get("arg", {}).get("FuncCall")))
                 self.every |= any("A_Star" in item for item in node.get("indirection", ()))
             elif key == "FuncCall":
                 # column(row) is another way to write row.column
@@ -140,7 +143,7 @@ class _Scan:
         for argument in node.get("args", ()):
             reference = argument.get("ColumnRef", {}) if isinstance(argument, dict) else {}
             if len(reference.get("fields", ())) == 1 and strings(reference["fields"]) == (self.relation.visible_name,):
-                self.passed_rows.append(reference)
+                self.passed_rows.append((id(node), reference))
 
     def _reference(self, node: Node) -> None:
         fields = node.get("fields", [])
