@@ -254,11 +254,13 @@ def _reads_builtin_type(function: FunctionName, state: SessionState) -> bool:
     named = _TYPE_AS_DATA.fullmatch(literal_of(arguments[1]) or "")
     if named is None or named[1] in state.context.catalog.types_named:
         return False
-    return named[1] in _TYPES | _TYPES_BY_KEYWORD and not named[1].startswith("reg")
+    return named[1] in _TYPES | _MORE_TYPES and not named[1].startswith("reg")
 
 
 _TYPE_AS_DATA = re.compile(r"\s*([a-z_][a-z0-9_]*)\s*(?:\([\d\s,]*\)\s*)?(?:\[\s*\d*\s*\]\s*)*")
-_TYPES_BY_KEYWORD = frozenset({"bigint", "boolean", "decimal", "int", "integer", "real", "smallint"})
+_MORE_TYPES = frozenset(
+    {"int2vector", "oidvector", "bigint", "boolean", "decimal", "int", "integer", "real", "smallint"}
+)
 
 
 def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> bool:
@@ -268,8 +270,9 @@ def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> boo
     if function.name in _TYPES or function.name in state.context.catalog.types_named:
         return True
     path = state.path()
-    found = (find(state.context, path, relation.schema, relation.name) for relation in facts.relations)
-    return any(relation is not None and relation.column(function.name) is not None for relation in found)
+    found = [find(state.context, path, relation.schema, relation.name) for relation in facts.relations]
+    # Of a temporary table nothing but its name may be known.
+    return any(one is not None and (not one.oid or one.column(function.name) is not None) for one in found)
 
 
 _TYPES = frozenset(

@@ -126,9 +126,22 @@ def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation
     family = KINDS[facts.statement.kind][0]
     if family in (Family.DDL, Family.MAINTENANCE, Family.CODE) and name.place == "other":
         return None
+    if facts.statement.kind == "CreateSchemaStmt" and name.schema is None and name.name in _elements(facts):
+        return None  # made by the same statement
     if state.role is not None and state.role.code:
         return None  # trusted with everything, also with what it made in this transaction
     raise undefined_relation(name.schema, name.name, place)
+
+
+def _elements(facts: Facts) -> frozenset[str]:
+    """The relations that CREATE SCHEMA makes with the schema."""
+    made = (
+        element[kind][field]["relname"]
+        for element in facts.statement.node.get("schemaElts", ())
+        for kind, field in _CREATED.items()
+        if kind in element
+    )
+    return frozenset(made)
 
 
 def _check_unclassified(relation: Relation, state: SessionState, grounds: Grounds) -> None:

@@ -42,12 +42,13 @@ _HARMLESS = frozenset(
     {
         "pg_stat_get_snapshot_timestamp",
         "pg_stat_clear_snapshot",
+        "pg_stat_force_next_flush",
         "pg_wal_lsn_diff",
         "pg_walfile_name",
         "pg_walfile_name_offset",
     }
 )
-"""Those among the names above that only compute, or speak of the session's own snapshot."""
+"""Those among the names above that only compute, or concern the session's own snapshot and counters."""
 
 _COMPUTING_FORMS = frozenset({("ts_rewrite", 3)})
 """Functions by number of arguments that only compute, where another form of the same name runs a query."""
