@@ -135,6 +135,10 @@ class Relation:
         """Made by initdb: a system catalog, a view on one, or information_schema. OID 0 is one that has none yet."""
         return 0 < self.oid < FIRST_NORMAL_OBJECT_ID
 
+    def is_unique(self, column: str) -> bool:
+        """One row at most has each value of the column, those of children included: these have indexes of their own."""
+        return (column,) in self.unique_keys and not (self.kind == "r" and self.children)
+
     def column(self, name: str) -> Column | None:
         """The live column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)

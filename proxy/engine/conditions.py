@@ -141,12 +141,19 @@ class RowConditions:
             onward_key = self._follow(parent, inner, onward, depth + 1)
             if onward_key is None:
                 return None
-            return f"(SELECT {onward_key[0]} FROM {source} AS {inner} WHERE {where})", onward_key[1]
+            found = onward_key[0] if parent.is_unique(via.key) else _only(onward_key[0])
+            return f"(SELECT {found} FROM {source} AS {inner} WHERE {where})", onward_key[1]
         joined = self._keys.get((via, own))
         if joined is None:
             joined = self._keys[via, own] = alias(f"v{len(self._keys)}")
             on = f"{joined}.{identifier(via.key)} {_EQUAL} {own}.{identifier(via.column)}"
             join = f"LEFT JOIN {qualified(*via.table)} AS {joined} ON {on}"
+            if not parent.is_unique(via.key):
+                wanted = identifier(onward.key or (onward.via.column if onward.via is not None else ""))
+                rows = f"FROM {qualified(*via.table)} AS {joined} WHERE {on}"
+                join = (
+                    f"LEFT JOIN LATERAL (SELECT {_only(f'{joined}.{wanted}')} AS {wanted} {rows}) AS {joined} ON true"
+                )
             self._joins.append(lambda: join)
         return self._follow(parent, joined, onward, depth + 1)
 
@@ -205,7 +212,7 @@ class RowConditions:
         source = self.catalog.relation(name.schema, name.relation)
         if subject is None or source is None or source.column(key) is None:
             return FALSE
-        if self.inline or (key,) not in source.unique_keys:
+        if self.inline or not source.is_unique(key):
             return self._all_rows_of(name, key, subject[0], test)
         joined = self._made.get((name, key, subject[0]))
         if joined is None:
@@ -302,6 +309,11 @@ class RowConditions:
         seconds = int(keep.total_seconds())
         interval = f"pg_catalog.make_interval(0, 0, 0, 0, 0, 0, {seconds})"
         return f"{column} OPERATOR(pg_catalog.>) ({now} OPERATOR(pg_catalog.-) {interval})"
+
+
+def _only(value: str) -> str:
+    """An aggregate: ``value`` (SQL) of the only row, NULL where there are several."""
+    return f"CASE WHEN pg_catalog.count(*) {_EQUAL} 1 THEN (pg_catalog.array_agg({value}))[1] END"
 
 
 def _now(column: Column | None, time_zone: str) -> str | None:
