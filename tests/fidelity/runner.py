@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fidelity.comparison import Compared, Outcome, Tally, kind, reason, same, same_error
+from tests.fidelity.comparison import Compared, Outcome, Tally, kind, only_counts_differ, reason, same, same_error
 from tests.fidelity.peer import Observation, Peer
 from tests.fidelity.psql_script import Meta, Script, Statement, interpolate
 
@@ -160,7 +160,7 @@ class Player:
         direct, control = others
         if same(direct, proxied):
             outcome = Outcome.IDENTICAL
-        elif not same(direct, control):
+        elif not same(direct, control) or only_counts_differ(texts[0], direct, proxied):
             outcome = Outcome.BY_NATURE
         else:
             outcome = Outcome.WORDED if same_error(direct, proxied) else Outcome.DIFFERENT
