@@ -443,7 +443,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "a system column": ("SELECT ctid, stawidth FROM pg_statistic", "0A000"),
     "COPY of a table": ("COPY pg_statistic TO STDOUT", "0A000"),
     "COPY of a table's column": ("COPY pg_attribute (attmissingval) TO STDOUT", "0A000"),
-    "the text that runs": ("SELECT current_query(), query FROM pg_stat_activity", "0A000"),
+    "the text that runs": ("SELECT query FROM pg_stat_activity, current_query()", "0A000"),
     "a list that would be kept": ("PREPARE p AS SELECT * FROM pg_prepared_statements", "0A000"),
     "memory": ("SELECT * FROM pg_backend_memory_contexts", "0A000"),
     "the function below": ("SELECT query FROM pg_stat_get_activity(NULL)", "42501"),
