@@ -74,13 +74,15 @@ class Reach:
 @dataclass(frozen=True, slots=True)
 class ReferencedBy:
     """A foreign key from ``columns`` of ``relation`` (an OID) to the ``referenced`` columns of another. ``holds``: at
-    the end of every statement, of all rows.
+    the end of every statement, of all rows. ``on_update``, ``on_delete``: pg_constraint's letters, a r c n d.
     """
 
     relation: int
     columns: tuple[str, ...]
     referenced: tuple[str, ...]
     holds: bool = False
+    on_update: str = "a"
+    on_delete: str = "a"
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Relations:
     def _reference(self, key: ForeignKey, referenced: int) -> ReferencedBy:
         own = of_columns.names(self._rows, key.referencing, key.columns)
         theirs = of_columns.names(self._rows, referenced, key.referenced)
-        return ReferencedBy(key.referencing, own, theirs, key.holds)
+        return ReferencedBy(key.referencing, own, theirs, key.holds, key.on_update, key.on_delete)
 
     def _replace(self, built: Mapping[int, Relation | None]) -> None:
         if not built:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.aliases import alias
-from proxy.engine.classification import family
+from proxy.engine.classification import family, stores_into
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
 from proxy.engine.row_checks import Check
@@ -66,7 +66,7 @@ def _ways(policy: Policy, entry: TablePolicy) -> Iterator[tuple[Name, str, str, 
 
 def _is_of(catalog: Catalog, table: Relation, name: Name) -> bool:
     named = catalog.relation(*name)
-    return named is not None and any(member.oid == table.oid for member in family(catalog, named.oid))
+    return named is not None and any(one.oid == table.oid for one in stores_into(catalog, named.oid))
 
 
 def _holds(catalog: Catalog, table: Relation, child: Relation, column: str, key: str) -> bool:

@@ -76,3 +76,25 @@ def family(catalog: Catalog, oid: int) -> list[Relation]:
             found[relation.oid] = relation
             pending.extend(relation.children)
     return list(found.values())
+
+
+def ancestors(catalog: Catalog, oid: int) -> list[Relation]:
+    """All that a relation inherits from, or is a partition of."""
+    found: dict[int, Relation] = {}
+    pending = list(catalog.relations[oid].parents)
+    while pending:
+        relation = catalog.relations.get(pending.pop())
+        if relation is not None and relation.oid not in found:
+            found[relation.oid] = relation
+            pending.extend(relation.parents)
+    return list(found.values())
+
+
+def related(catalog: Catalog, oid: int) -> list[Relation]:
+    """All by whose names rows of a relation, or of a part of it, are changed."""
+    return [*family(catalog, oid), *ancestors(catalog, oid)]
+
+
+def stores_into(catalog: Catalog, oid: int) -> list[Relation]:
+    """All by whose names a row comes to be in a relation or in a part of it: that whose partition it is, too."""
+    return family(catalog, oid) + [one for one in ancestors(catalog, oid) if one.kind == "p"]

@@ -38,7 +38,7 @@ from proxy.policy.model import (
     TablePolicy,
     Use,
 )
-from proxy.sql.copy_options import UnreadableCopy, copy_format
+from proxy.sql.copy_options import UnreadableCopy, copy_format, forces_null
 from proxy.sql.facts import Facts
 from proxy.sql.quote import identifier, qualified
 from proxy.verdict import ColumnUse, DeferredCheck
@@ -236,6 +236,12 @@ class _Copy:
                 f"COPY into {self.full} without its column {name} is not available",
                 detail="Whether a row may be written depends on it.",
                 way_out=f"List {name}, and put its value into the data.",
+            )
+        if forces_null(self.facts.statement.node, name):
+            raise unsupported(
+                f"COPY into {self.full} with FORCE_NULL of {name} is not available",
+                detail="Whether a row may be written depends on it.",
+                way_out="Write NULL without quotes, and leave the option out.",
             )
         if form.kind == "binary" and column.base_type not in COPY_BINARY_TYPES:
             raise unsupported(

@@ -5,11 +5,11 @@ Only a role that manages a kind of subject may; else whoever writes could grant 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.catalog.model import Access, Catalog, Relation
-from proxy.engine.classification import family
+from proxy.engine.classification import related, stores_into
 from proxy.policy.model import Name, Policy
 
 
@@ -24,7 +24,7 @@ class Managed:
 
 
 def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
-    """By OID, children and partitions included."""
+    """By OID; what inherits from a table is meant too, and what it inherits from, by which its rows are changed."""
     found = _Found(catalog)
     for kind in policy.subjects.values():
         found.column(kind.table, kind.key, kind.name)
@@ -51,18 +51,17 @@ class _Found:
         self.relations: dict[int, Managed] = {}
         self._catalog = catalog
 
-    def _of(self, name: Name) -> Iterable[Managed]:
-        relation = self._catalog.relation(name.schema, name.relation)
-        members = [] if relation is None else family(self._catalog, relation.oid)
-        return [self.relations.setdefault(member.oid, Managed()) for member in members]
-
     def rows(self, table: Name, kind: str) -> None:
-        for one in self._of(table):
-            one.rows.add(kind)
+        relation = self._catalog.relation(*table)
+        for one in () if relation is None else stores_into(self._catalog, relation.oid):
+            self.relations.setdefault(one.oid, Managed()).rows.add(kind)
 
     def column(self, table: Name, name: str, kind: str) -> None:
-        for one in self._of(table):
-            one.columns.setdefault(name, set()).add(kind)
+        relation = self._catalog.relation(*table)
+        if relation is None:
+            return
+        for one in related(self._catalog, relation.oid):
+            self.relations.setdefault(one.oid, Managed()).columns.setdefault(name, set()).add(kind)
 
 
 def _behind(catalog: Catalog, name: Name) -> frozenset[int]:
@@ -80,7 +79,7 @@ def deciding(policy: Policy, relation: Relation, catalog: Catalog) -> frozenset[
 
     def is_of(name: Name) -> bool:
         named = catalog.relation(*name)
-        return named is not None and relation.oid in {member.oid for member in family(catalog, named.oid)}
+        return named is not None and relation.oid in {member.oid for member in related(catalog, named.oid)}
 
     names: set[str | None] = set()
     for table in policy.tables.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from proxy.catalog.model import Catalog, Relation
-from proxy.engine.classification import family
+from proxy.engine.classification import family, related
 from proxy.engine.conditions import RowConditions
 from proxy.engine.grounds import Grounds
 from proxy.engine.managed import Managed, deciding
@@ -159,11 +159,11 @@ class Part:
         return found
 
     def table_entries(self) -> list[TablePolicy]:
-        """What the policy says of the table whose rows change, or of one that it is a part of."""
+        """What the policy says of the table whose rows change, of one that it is a part of, or of a part of it."""
         found = []
         for entry in self.state.policy.tables.values():
             named = self.catalog.relation(*entry.name)
-            if named is not None and self.table.oid in {one.oid for one in family(self.catalog, named.oid)}:
+            if named is not None and self.table.oid in {one.oid for one in related(self.catalog, named.oid)}:
                 found.append(entry)
         return found
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from proxy.catalog.model import Catalog, Relation
-from proxy.engine.classification import Classification, Source, family, of_table, together, with_generated
+from proxy.catalog.model import Catalog
+from proxy.engine.classification import Classification, Source, ancestors, family, of_table, together, with_generated
 from proxy.engine.managed import Managed, managed
 from proxy.engine.views import classify_views
 from proxy.policy.decision import sources
@@ -73,7 +73,7 @@ def protect(policy: Policy, catalog: Catalog) -> Protected:
 def _classify(catalog: Catalog, own: dict[int, TablePolicy]) -> dict[int, Classification]:
     found: dict[int, dict[str, list[Source]]] = {}
     for oid, table in own.items():
-        related = [*family(catalog, oid), *_ancestors(catalog, oid)]
+        related = [*family(catalog, oid), *ancestors(catalog, oid)]
         for relation in {one.oid: one for one in related}.values():
             columns = found.setdefault(relation.oid, {})
             for column, source in of_table(table).items():
@@ -83,17 +83,6 @@ def _classify(catalog: Catalog, own: dict[int, TablePolicy]) -> dict[int, Classi
         oid: with_generated(catalog.relations[oid], {column: together(sources) for column, sources in columns.items()})
         for oid, columns in found.items()
     }
-
-
-def _ancestors(catalog: Catalog, oid: int) -> list[Relation]:
-    found: dict[int, Relation] = {}
-    pending = list(catalog.relations[oid].parents)
-    while pending:
-        relation = catalog.relations.get(pending.pop())
-        if relation is not None and relation.oid not in found:
-            found[relation.oid] = relation
-            pending.extend(relation.parents)
-    return list(found.values())
 
 
 def _sources(policy: Policy, catalog: Catalog) -> frozenset[int]:

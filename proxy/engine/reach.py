@@ -7,6 +7,7 @@ import re
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.closed_world import holds_values, untrusted
 from proxy.engine.protected import Protected
+from proxy.engine.references import check_references
 from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import made_by_initdb, system_catalog
@@ -44,6 +45,20 @@ def _writer(facts: Facts, name: RelationName) -> tuple[str, Node]:
             if node.get("relation") is name.node:
                 return kind, node
     raise ValueError("a target without a statement")
+
+
+def _set_by(facts: Facts, name: RelationName) -> frozenset[str] | None:
+    """The columns that a statement sets in rows that are there; None where that is not told."""
+    kind, node = _writer(facts, name)
+    if kind == "InsertStmt":
+        setting = [node.get("onConflictClause", {})]
+    elif kind == "MergeStmt":
+        clauses = [one.get("MergeWhenClause", {}) for one in node.get("mergeWhenClauses", ())]
+        setting = [one for one in clauses if one.get("commandType") == "CMD_UPDATE"]
+    else:
+        setting = [node]
+    items = [item.get("ResTarget", {}).get("name") for one in setting for item in one.get("targetList", ())]
+    return None if None in items else frozenset(items)
 
 
 def _writes(kind: str, node: Node) -> set[Access]:
@@ -101,9 +116,16 @@ def check_reach(
     if relation.oid not in protected.classified:
         _check_copy(relation, state, protected)
         _check_own_views(relation, state)
-    _check_references(facts, name, relation, protected)
+    _check_target(facts, name, relation, state, protected)
     for access in accesses(facts, name):
         _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
+
+
+def _check_target(
+    facts: Facts, name: RelationName, relation: Relation, state: SessionState, protected: Protected
+) -> None:
+    if name.place == "target":
+        check_references(facts.tag, relation, _set_by(facts, name), set(accesses(facts, name)), state, protected)
 
 
 def _check_own_views(relation: Relation, state: SessionState) -> None:
@@ -124,29 +146,6 @@ def _check_own_views(relation: Relation, state: SessionState) -> None:
                     f"{view.schema}.{view.name} shows columns of system catalogs that may tell of hidden values",
                     way_out="Read the catalogs themselves, or name the view in views.trusted of the policy.",
                 )
-
-
-def _check_references(facts: Facts, name: RelationName, relation: Relation, protected: Protected) -> None:
-    """A foreign key from a classified column: deleting or renaming what it refers to fails where a raw value does."""
-    done = set(accesses(facts, name))
-    for key in relation.referenced_by:
-        classified = protected.classified.get(key.relation, {})
-        if not classified.keys() & set(key.columns):
-            continue
-        renamed = Access.UPDATE in done and _sets(facts, name, key.referenced)
-        if renamed or Access.DELETE in done:
-            raise unsupported(
-                f"{facts.tag} of {relation.schema}.{relation.name}: a classified column refers to it",
-                detail="Whether it succeeds would tell whether a hidden value refers to the row.",
-            )
-
-
-def _sets(facts: Facts, name: RelationName, columns: tuple[str, ...]) -> bool:
-    """An UPDATE sets one of ``columns``; of any other statement it is assumed."""
-    kind, node = _writer(facts, name)
-    if kind != "UpdateStmt":
-        return True
-    return any(item["ResTarget"].get("name") in columns for item in node.get("targetList", ()))
 
 
 def _check_copy(relation: Relation, state: SessionState, protected: Protected) -> None:
@@ -249,7 +248,7 @@ def _by_itself(
     policy that reads, a foreign key that deletes what referred to a deleted row.
 
     Triggers are functions, and rules are named: neither is meant here. Deleting is allowed but for consent, which goes
-    with its subject alone.
+    with its subject alone. What an UPDATE of a table changes by foreign keys is judged by itself (``references``).
     """
     reach = relation.reach.get(access, Reach())
     if reach.rules or (relation.kind != "v" and relation.kind not in "rp"):
@@ -261,7 +260,9 @@ def _by_itself(
     base = base_of(relation, state.context.catalog)
     name = None if base is None else (base.relation.schema, base.relation.name)
     own = all(access is Access.DELETE and name == kind.table for kind in subjects)
-    return not kinds or own or access in (Access.INSERT, Access.SELECT)
+    return (
+        not kinds or own or access in (Access.INSERT, Access.SELECT) or (access is Access.UPDATE and base is not None)
+    )
 
 
 def matters(

@@ -6,11 +6,12 @@ from typing import Final, Literal
 
 from proxy.copying import CopyFormat
 from proxy.sql.grammar import Node
+from proxy.sql.tree import strings
 
 _PLAIN: Final = frozenset({"format", "delimiter", "null", "header", "quote", "escape", "encoding", "freeze"})
 _HARMLESS: Final = frozenset({"force_null", "log_verbosity"})
-"""Beside those that are read: what they change is no row, nor whose it is. (A value that FORCE_NULL makes NULL is
-checked as if it were none.)"""
+"""Beside those that are read: what they change is no row, nor whose it is, unless it :func:`forces_null` where that is
+said. (Any other value that FORCE_NULL makes NULL is checked as if it were none.)"""
 _UNFIT: Final = frozenset(b"\\.\r\n\0")
 _FALSE: Final = frozenset({"false", "off", "0"})
 
@@ -45,6 +46,14 @@ def copy_format(node: Node, columns: int, *, mark_ends: bool) -> CopyFormat:
     if form.quote in form.null and csv:
         raise UnreadableCopy("NULL")
     return form
+
+
+def forces_null(node: Node, column: str) -> bool:
+    """FORCE_NULL makes a quoted value of ``column`` NULL, if it reads as NULL is written."""
+    given = [
+        one["DefElem"].get("arg", {}) for one in node.get("options", ()) if one["DefElem"]["defname"] == "force_null"
+    ]
+    return any("List" not in one or column in strings(one["List"].get("items")) for one in given)
 
 
 def _kind(name: str) -> Literal["text", "csv", "binary"]:

@@ -55,6 +55,15 @@ LOADS = {
     "without the subject's key": Load(
         "billing", "COPY calls (id, callee, started_at) FROM STDIN", b"10\t139\t%b\n" % NOW, "0A000 subscriber_id"
     ),
+    "a subject's key that an option makes NULL": Load(
+        "billing",
+        CALLS + " (FORMAT csv, NULL '1', FORCE_NULL (subscriber_id))",
+        b'10,"1",139,%b\n' % NOW,
+        "0A000 subscriber_id",
+    ),
+    "a value that an option makes NULL": Load(
+        "billing", CALLS + " (FORMAT csv, NULL 'x', FORCE_NULL (callee))", b'10,1,"x",%b\n' % NOW, 1
+    ),
     "CSV": Load(
         "billing",
         CALLS + " (FORMAT csv, HEADER)",

@@ -1,0 +1,138 @@
+"""Foreign keys that lead from what a statement changes to what the session does not see, or may not change.
+
+Whether a row can be deleted or renamed tells whether a stored value refers to it, and what a key does to the rows that
+refer to it (ON DELETE, ON UPDATE) can be seen of these: over any number of tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from proxy.catalog.model import Access, Catalog, Reach, ReferencedBy, Relation
+from proxy.engine.classification import family
+from proxy.engine.managed import Managed
+from proxy.engine.protected import Protected
+from proxy.engine.refusals import unsupported
+from proxy.engine.session_state import SessionState
+from proxy.engine.updatable import base_of
+from proxy.engine.write_refusals import managing_refused
+
+_CASCADE, _SET_DEFAULT = "c", "d"
+_CHANGES_ROWS: Final = "cnd"
+"""What a foreign key may do (pg_constraint): CASCADE, SET NULL, SET DEFAULT."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Rows of ``table`` are deleted, or updated in ``columns`` (None for any). ``subject``: a deletion that began with
+    the rows of this table."""
+
+    table: Relation
+    deletes: bool
+    columns: frozenset[str] | None = None
+    subject: Relation | None = None
+
+    def follows(self, key: ReferencedBy) -> bool:
+        """It may change what the key refers to."""
+        return self.deletes or self.columns is None or bool(self.columns & set(key.referenced))
+
+
+def check_references(
+    tag: str,
+    relation: Relation,
+    columns: frozenset[str] | None,
+    done: set[Access],
+    state: SessionState,
+    protected: Protected,
+) -> None:
+    """Raises Refused where rows of ``relation`` are changed (``done``) to which hidden values may refer (0A000), or
+    where that goes on to what only managing roles change (42501). ``columns``: what is set, None for any."""
+    _References(tag, relation, state, protected).check(columns, done)
+
+
+@dataclass(frozen=True, slots=True)
+class _References:
+    tag: str
+    relation: Relation
+    state: SessionState
+    protected: Protected
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.state.context.catalog
+
+    def check(self, columns: frozenset[str] | None, done: set[Access]) -> None:
+        pending = list(self._first(columns, done))
+        first = {one.table.oid for one in pending}
+        known: set[tuple[int, bool, frozenset[str] | None]] = set()
+        while pending:
+            change = pending.pop()
+            for table in family(self.catalog, change.table.oid):
+                here = replace(change, table=table)
+                if (table.oid, here.deletes, here.columns) in known:
+                    continue
+                known.add((table.oid, here.deletes, here.columns))
+                if table.oid not in first:
+                    self._check_rows(here)
+                for key in filter(here.follows, table.referenced_by):
+                    self._check_key(key, here)
+                    pending += self._further(key, here)
+
+    def _lacking(self, kinds: set[str]) -> set[str]:
+        role = self.state.role
+        return kinds - (frozenset() if role is None else role.manages)
+
+    def _managed(self, oid: int) -> Managed:
+        return self.protected.managed.get(oid, Managed())
+
+    def _first(self, columns: frozenset[str] | None, done: set[Access]) -> Iterator[_Change]:
+        """What the statement does itself: to the table behind a view, or to all that one reaches which is not told."""
+        base = base_of(self.relation, self.catalog)
+        for access in (Access.DELETE, Access.UPDATE):
+            if access not in done:
+                continue
+            deletes = access is Access.DELETE
+            if base is None:
+                reached = self.relation.reach.get(access, Reach()).relations
+                tables = [self.catalog.relations[oid] for oid in reached if oid in self.catalog.relations]
+                yield from (_Change(table, deletes=either) for table in tables for either in (deletes, False))
+                continue
+            set_ = None if columns is None else frozenset(base.columns[one] for one in columns if one in base.columns)
+            if set_ is not None:
+                # Whoever does not manage these can only set them to what they are.
+                managed = self._managed(base.relation.oid).columns
+                set_ -= {one for one, kinds in managed.items() if self._lacking(kinds)}
+            yield _Change(base.relation, deletes, None if deletes else set_, base.relation if deletes else None)
+
+    def _check_rows(self, change: _Change) -> None:
+        """Consent goes with its subject alone, and is changed by nothing else."""
+        kinds = self._lacking(self._managed(change.table.oid).rows)
+        if change.subject is not None:
+            registry = (change.subject.schema, change.subject.name)
+            kinds = {one for one in kinds if self.state.policy.subjects[one].table != registry}
+        if kinds:
+            raise managing_refused(change.table, (), kinds, self.state)
+
+    def _check_key(self, key: ReferencedBy, change: _Change) -> None:
+        if self.protected.classified.get(key.relation, {}).keys() & set(key.columns):
+            raise unsupported(
+                f"{self.tag} of {self.relation.schema}.{self.relation.name}: a classified column refers to it",
+                detail="Whether it succeeds would tell whether a hidden value refers to the row.",
+            )
+        action = key.on_delete if change.deletes else key.on_update
+        if not (action == _SET_DEFAULT or (action == _CASCADE and not change.deletes)):
+            return  # what is set to NULL is nobody's, and grants nothing
+        for column in key.columns:
+            kinds = self._lacking(self._managed(key.relation).columns.get(column, set()))
+            if kinds:
+                raise managing_refused(self.catalog.relations[key.relation], (column,), kinds, self.state)
+
+    def _further(self, key: ReferencedBy, change: _Change) -> Iterator[_Change]:
+        """What the key does to the rows that refer to what is changed."""
+        action = key.on_delete if change.deletes else key.on_update
+        referring = self.catalog.relations.get(key.relation)
+        if referring is not None and action in _CHANGES_ROWS:
+            deletes = change.deletes and action == _CASCADE
+            yield replace(change, table=referring, deletes=deletes, columns=None if deletes else frozenset(key.columns))
