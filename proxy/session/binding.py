@@ -8,6 +8,7 @@ from typing import Final
 
 from proxy.errors import Refusal
 from proxy.session import checks
+from proxy.session.circumstances import names_prepared
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
 from proxy.session.names import Change, Unsettled
@@ -60,6 +61,8 @@ class Binding:
             return None
         if statement is None:
             return self._missing_statement(names.statement)
+        if not dialogue.statements.settled and names_prepared(statement.text):
+            return None  # what it is to list, or to EXECUTE, is in flight, perhaps itself
         judged = dialogue.judged_types(statement.own_types) if statement.own_types else None
         if isinstance(judged, Unsettled):
             return None

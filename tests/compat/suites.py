@@ -177,9 +177,11 @@ SUITES: Final = {
             covers="its tests, but for those that it calls slow",
             requirements=("psycopg[binary,test,pool]==3.3.4", "anyio", "pproxy"),
             fetch=from_archive("https://codeload.github.com/psycopg/psycopg/tar.gz/refs/tags/{version}"),
-            command=_pytest(
-                "tests", "--ignore=tests/crdb", "-m", "not slow and not mypy and not timing", "-p", "no:randomly"
-            ),
+            # It keeps something in pytest's cache.
+            command=lambda target: [
+                *("-m", "pytest", "-q", "tests", "--ignore=tests/crdb", f"--junitxml={target.results}"),
+                *("-m", "not slow and not mypy and not timing", "-p", "no:randomly"),
+            ],
             environment=lambda target: {"PSYCOPG_TEST_DSN": target.url("postgresql")},
             apart="tests",
             extensions=("hstore",),

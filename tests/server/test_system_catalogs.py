@@ -350,6 +350,14 @@ def test_prepared_statements_are_the_clients_own(client: psycopg.Connection[tupl
     assert [name for name, *_ in again.fetchall()] == ["_pg3_0", "_pg3_1", "mine", "plain"]
 
 
+def test_a_pipeline_lists_what_it_prepared(client: psycopg.Connection[tuple[Any, ...]]) -> None:
+    count = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''"
+    client.execute("DEALLOCATE ALL")
+    with client.pipeline():
+        found = [client.execute(count, prepare=True) for _ in range(3)]
+        assert [cursor.fetchall() for cursor in found] == [[(1,)]] * 3
+
+
 def test_temporary_tables_of_other_sessions(client: psycopg.Connection[tuple[Any, ...]], clinic: Database) -> None:
     """They may hold what others may see."""
     query = "SELECT most_common_vals::text FROM pg_stats WHERE tablename = 'passing'"

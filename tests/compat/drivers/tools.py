@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import backslash
 import junit
 import psql
 
@@ -94,7 +95,7 @@ def main() -> None:
     host, port, name = sys.argv[1:]
     environment = {**os.environ, "PGHOST": host, "PGPORT": port, "PGUSER": "postgres", "PGPASSWORD": "secret"}
     environment |= {"PGDATABASE": "compat", "LC_ALL": "C.UTF-8"}
-    psql.run(psql.SCHEMA, environment)
+    psql.run(backslash.SCHEMA, environment)
     results = Path(name)
     programs = Programs(results, environment)
     dump(programs, results)
