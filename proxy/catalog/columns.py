@@ -174,7 +174,7 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
             may_fail=row["not_null"] or may_fail.get(row["number"], True),
         )
         for row in columns
-        if row["generated"] == "s"
+        if row["generated"] == "s" or (row["generated"] and row["not_null"])
     ]
     for row in rows.group("indexes", relation):
         # Among the columns of an index 0 stands for an expression, among those that one names for the whole row.

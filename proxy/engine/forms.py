@@ -155,7 +155,7 @@ class Reference:
             sample=splicer.sample(self.name),
             system=tuple(sorted(self.asked.system - {column.name for column in self.relation.columns})),
             lockable=has_node(self.facts, "LockingClause"),
-            comparisons=worth_asking(self.where, self.relation, self.sight.decisions, catalog),
+            comparisons=worth_asking(self.where, self.relation, self.sight.decisions, catalog, drops=self.sight.drops),
         )
         text = fragment(viewer, catalog, self.sight, self.needed, shape)
         text, copies = settle(readable(text) if is_stored_view(self.facts) else text, self.facts.query)

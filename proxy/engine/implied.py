@@ -40,9 +40,10 @@ class Asked:
 
 
 def worth_asking(
-    asked: Asked, relation: Relation, decisions: dict[str, Decision], catalog: Catalog
+    asked: Asked, relation: Relation, decisions: dict[str, Decision], catalog: Catalog, *, drops: bool
 ) -> tuple[Comparison, ...]:
-    """The comparisons that an index of the bare table answers, where at least one is of a row-conditional column.
+    """The comparisons that an index of the bare table answers, where at least one is of a row-conditional column, or
+    rows may be dropped (``drops``): the fence behind which that is done keeps the client's own from every index.
 
     None where users made an operator that could be meant by the client's own.
     """
@@ -51,8 +52,17 @@ def worth_asking(
     usable = tuple(
         one for one in asked.comparisons if _usable(one, relation, decisions.get(one.column), asked, catalog)
     )
+    if drops:
+        # A dropped row's open cell is hidden too: nothing may be converted that does not fit.
+        usable = tuple(one for one in usable if one.operator in ("=", "IN") or not _opens(one, relation))
+        return usable if any(one.column in relation.indexed for one in usable) else ()
     conditional = any(_conditional(decisions.get(one.column)) and one.column in relation.indexed for one in usable)
     return usable if conditional else ()
+
+
+def _opens(one: Comparison, relation: Relation) -> bool:
+    column = relation.column(one.column)
+    return column is None or _open(one, column)
 
 
 def _made_by_users(operator: str, catalog: Catalog) -> bool:
@@ -118,13 +128,16 @@ def _image(decision: Decision, value: str, column: Column) -> str | None:
     return None
 
 
-def implied(one: Comparison, column: Column, decision: Decision | None, visible: str, raw: str) -> str:
-    """What a row of the bare table meets if it meets the comparison as the session sees it, with marked values."""
+def implied(one: Comparison, column: Column, decision: Decision | None, visible: str, raw: str, *, drops: bool) -> str:
+    """What a row of the bare table meets if it meets the comparison as the session sees it, with marked values.
+
+    ``drops``: rows may be dropped.
+    """
     values = [_marked(value) for value in one.values]
-    if decision is None or not _conditional(decision):
-        return _compared(visible, one.operator, values, column)
     # As an element of an array of the column's type it is the parameter that is converted.
     operator = "IN" if one.operator == "=" and _open(one, column) else one.operator
+    if decision is None or not _conditional(decision):
+        return _compared(visible, operator if drops else one.operator, values, column)
     shown = _compared(visible, operator, values, column)
     images = [image for value in values if (image := _image(decision, value, column)) not in (None, "false")]
     stored = " OR ".join([_compared(raw, operator, values, column), *map(str, images)])

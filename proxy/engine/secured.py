@@ -176,7 +176,7 @@ def _implied(rows: RowConditions, sight: Sight, comparisons: tuple[Comparison, .
         column = sight.relation.column(one.column)
         if column is not None:
             visible, raw = _cell(rows, sight, column, needed=True), f"{BASE}.{identifier(column.name)}"
-            yield implied(one, column, sight.decisions.get(one.column), visible, raw)
+            yield implied(one, column, sight.decisions.get(one.column), visible, raw, drops=sight.drops)
 
 
 def kept_rows(rows: RowConditions, sight: Sight) -> list[str]:

@@ -98,6 +98,10 @@ PREDICATES = [
     ("p.score > 19990", (), True, True),
     ("p.score >= $1", (19990,), True, True),
     ("p.score IN (1, 10, 30)", (), True, True),
+    ("p.id = 7", (), True, True),  # no conditional column: the fence that drops rows must not hide the key
+    ("p.id = $1", (10,), True, True),
+    ("p.id IN (7, 10, 20001) AND p.phone LIKE '%7'", (), True, True),
+    ("p.id BETWEEN $1 AND $2 AND 1 / (p.id - 10) < 2", (9, 9), True, True),
     ("p.phone = '13800000007' OR p.id = 3", (), False, False),
     ("p.phone = (SELECT '13800000007')", (), False, False),
     ("p.phone = p.email", (), False, False),
