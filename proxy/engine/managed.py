@@ -35,7 +35,7 @@ def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
         if kind.consent is not None:
             found.rows(kind.consent.table, kind.name)
             for oid in _behind(catalog, kind.consent.table):
-                found.relations.setdefault(oid, Managed()).rows.add(kind.name)
+                found.rows(Name(catalog.relations[oid].schema, catalog.relations[oid].name), kind.name)
     for table in policy.tables.values():
         link = table.subject
         if link is not None and link.key is not None:
@@ -65,12 +65,12 @@ class _Found:
 
 
 def _behind(catalog: Catalog, name: Name) -> frozenset[int]:
-    """The tables that a consent source reads which is a view."""
+    """The tables that a consent source reads, or was computed from, which is a view."""
     relation = catalog.relation(name.schema, name.relation)
-    if relation is None or relation.kind != "v":
+    if relation is None or relation.kind not in "vm":
         return frozenset()
     reach = relation.reach.get(Access.SELECT)
-    behind = frozenset() if reach is None else reach.relations
+    behind = relation.sources if reach is None else reach.relations | relation.sources
     return frozenset(oid for oid in behind if oid in catalog.relations and not catalog.relations[oid].builtin)
 
 

@@ -39,6 +39,7 @@ INSERT INTO everybody SELECT n, 'Anna', '13' || n, NULL, 's', CASE n WHEN 3 THEN
 INSERT INTO agreements SELECT n, 'billing', now(), NULL, NULL, true, 2, 'consent' FROM generate_series(1, 3) n;
 INSERT INTO calls (id, subscriber_id) VALUES (7, 7);
 INSERT INTO moves SELECT n, n, 'p' || n FROM generate_series(1, 4) n;
+CREATE VIEW agreed AS SELECT * FROM consents;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO {roles};
 """
 
@@ -82,14 +83,22 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def proxied(
-    roles: tuple[str, ...], module_database: Database, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def filled(roles: tuple[str, ...], module_database: Database) -> Database:
     module_database.execute(SCHEMA.format(roles=", ".join(roles)))
+    return module_database
+
+
+@pytest.fixture(scope="module", params=["consents", "agreed"])
+def proxied(
+    request: pytest.FixtureRequest, filled: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Where the consent source is a table, and where it is a view of that."""
     folder = tmp_path_factory.mktemp("beyond")
-    with Proxy(folder, "--policy", str(POLICY), "--upstream", module_database.dsn()) as proxy:
+    policy = folder / "policy.yaml"
+    policy.write_text(POLICY.read_text().replace("table: public.consents", f"table: public.{request.param}"))
+    with Proxy(folder, "--policy", str(policy), "--upstream", filled.dsn()) as proxy:
         host, _, port = proxy.ready().rpartition(":")
-        yield module_database.through(host, int(port), "billing")
+        yield filled.through(host, int(port), "billing")
 
 
 @pytest.mark.parametrize("name", CASES)
