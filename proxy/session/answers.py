@@ -210,34 +210,37 @@ class Answers:
         masked = statement is not None and statement.kind == "mask" and self._notifies()
         rows = backend.tag_rows(tag)
         portal = head.executing
-        if portal is not None:
+        effects = () if statement is None else statement.effects
+        if portal is None:
+            head.completed += 1
+            self._ran(statement, rows, head)
+        else:
             self._dialogue.replies.pop()
             if rows is not None:
                 rows += portal.rows
-            effects = () if portal.applied or statement is None else statement.effects
+            if portal.applied:
+                effects = ()
+            else:
+                self._ran(statement, rows, head)
             portal.applied = True
-        else:
-            effects = () if statement is None else statement.effects
-            head.completed += 1
-        if statement is not None and statement.conflicts:
-            dialogue = self._dialogue
-            dialogue.conflicts.completed(statement, rows, head.run, dialogue.circumstances.policy)
         shown = errors.MASKED_NOTICE + whole if masked else None
         holds = bool(head.ending) and (portal is not None or endings.under_way(head))
         if holds:
             head.held, head.rows = shown or whole, rows
         elif head.run is not None and head.run.open:
             self._dialogue.events.complete(head.run, rows)
-        self._ran(statement, head)
         if effects and statement is not None:
             self._apply(effects, tag, statement, head)
         return b"" if holds else shown
 
-    def _ran(self, statement: StatementVerdict | None, head: Reply) -> None:
-        """A statement wrote what it writes: its transaction has to do with that, however many rows were asked for."""
+    def _ran(self, statement: StatementVerdict | None, rows: int | None, head: Reply) -> None:
+        """A statement wrote what it writes, however many of its rows were asked for. ``rows``: if all were told of."""
         if head.verdict is None:
             return
-        transaction = self._dialogue.transaction
+        dialogue = self._dialogue
+        if statement is not None and statement.conflicts:
+            dialogue.conflicts.completed(statement, rows, head.run, dialogue.circumstances.policy)
+        transaction = dialogue.transaction
         transaction.secured |= head.verdict.secured
         if statement is not None and statement.deferred:
             transaction.leave(statement, head.verdict.secret)
@@ -245,7 +248,7 @@ class Answers:
     def _stored(self, loading: Loading, whole: bytes, head: Reply) -> bytes:
         """The rows of a COPY are stored, and are to be checked before the client hears of them."""
         self._dialogue.replies.pop()
-        self._ran(None, head)
+        self._ran(None, None, head)
         if head.executing is not None:
             head.executing.applied = True
         loading.completed(whole)
@@ -272,7 +275,7 @@ class Answers:
         if not portal.applied:
             portal.applied = True
             for statement in head.verdict.statements:
-                self._ran(statement, head)
+                self._ran(statement, None, head)
                 if statement.effects:
                     self._apply(statement.effects, b"", statement, head)
         head.held = whole

@@ -165,5 +165,6 @@ def _showing(statement: StatementVerdict, fetched: Verdict) -> StatementVerdict:
         subjects=shown.subjects,
         raw_origins=shown.raw_origins,
         unverified=shown.unverified,
+        conflicts=shown.conflicts,
         cursor=None,
     )

@@ -11,8 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from proxy.wire.frontend import SYNC_MESSAGE, bind, execute, parse
 from tests.fix_postgres import Database
 from tests.fix_proxy import Proxy
+from tests.server.raw import RawClient
 from tests.writes.conftest import DATA, POLICY, SCHEMA, Connect
 
 LIMITS = """
@@ -52,6 +54,10 @@ def _conflicts(proxy: Proxy) -> list[tuple[Any, ...]]:
     return [(one["role"], one["table"], one["constraint"], one["sqlstate"], one["exceeded"]) for one in found]
 
 
+def _told(proxy: Proxy) -> list[str | None]:
+    return [sqlstate for _, _, _, sqlstate, _ in _conflicts(proxy)]
+
+
 def test_conflicts_are_told_and_limited(connect: Connect, proxy: Proxy) -> None:
     first, second = (connect("billing") for _ in range(2))
     clerk = connect("clerk")
@@ -79,6 +85,22 @@ def test_conflicts_are_told_and_limited(connect: Connect, proxy: Proxy) -> None:
         ("billing", None, None, None, ["watch"]),
         ("billing", "public.calls", "calls_subscriber_id_fkey", "23503", ["no-probing", "watch"]),
     ]
+
+
+def test_those_of_portals_too(proxy: Proxy, module_database: Database) -> None:
+    host, _, port = proxy.ready().rpartition(":")
+    taken = "INSERT INTO calls (id, subscriber_id) VALUES (1, 1)"
+    several = (
+        "INSERT INTO calls (id, subscriber_id) VALUES (1, 1), (20, 1), (21, 1) ON CONFLICT DO NOTHING RETURNING id"
+    )
+    fetch = parse(b"", b"FETCH ALL FROM p") + bind(b"", b"") + execute(b"")
+    with RawClient(host, int(port), module_database.name, "clerk") as client:
+        for text in (f"{taken} RETURNING id", f"{taken} ON CONFLICT DO NOTHING RETURNING id"):
+            client.ask(parse(b"", text.encode()) + bind(b"p", b"") + fetch + SYNC_MESSAGE)
+        assert _told(proxy) == ["23505", None]
+        one = parse(b"", several.encode()) + bind(b"", b"") + execute(b"", 1)
+        assert client.ask(one + execute(b"", 1) + execute(b"") + SYNC_MESSAGE)[-3:] == ["s", "C INSERT 0 0", "Z I"]
+        assert _told(proxy) == ["23505", None, None]
 
 
 def test_deferred_constraints_too(connect: Connect, proxy: Proxy, module_database: Database) -> None:
