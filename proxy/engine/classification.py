@@ -98,3 +98,9 @@ def related(catalog: Catalog, oid: int) -> list[Relation]:
 def stores_into(catalog: Catalog, oid: int) -> list[Relation]:
     """All by whose names a row comes to be in a relation or in a part of it: that whose partition it is, too."""
     return family(catalog, oid) + [one for one in ancestors(catalog, oid) if one.kind == "p"]
+
+
+def partition_keys(relation: Relation, catalog: Catalog) -> frozenset[str]:
+    """The columns that choose the partition of a row, above and below ``relation``; '' for an expression."""
+    relations = related(catalog, relation.oid) if relation.oid in catalog.relations else [relation]
+    return frozenset(key for one in relations for key in one.partition_key)

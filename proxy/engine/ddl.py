@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, TEMPORARY, Access, Reach, Relation
 from proxy.engine.alterations import check_alter, check_constraint
-from proxy.engine.classification import family
+from proxy.engine.classification import family, partition_keys
 from proxy.engine.closed_world import untrusted
 from proxy.engine.definitions import check_copy, check_refresh, check_view
 from proxy.engine.index_entries import may_be_long
@@ -229,9 +229,13 @@ def _check_ground(change: SchemaChange, relation: Relation, what: str) -> None:
 
 
 def check_truncate(change: SchemaChange, relation: Relation) -> None:
-    """Raises Refused (42501) where TRUNCATE would empty what only managing roles change, by CASCADE too."""
+    """Raises Refused (42501) where TRUNCATE would empty what only managing roles change, by CASCADE too, or a partition
+    that hidden values chose the rows of."""
     if change.state.role is not None and change.state.role.code:
         return
+    if relation.parents:
+        keys = partition_keys(relation, change.catalog)
+        change.must_see(relation, {EVERY} if "" in keys else keys, f"{change.facts.tag} of a partition")
     emptied = {relation.oid}
     pending = family(change.catalog, relation.oid) or [relation]
     cascades = change.facts.statement.node.get("behavior") == "DROP_CASCADE"

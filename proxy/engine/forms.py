@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.aliases import readable
-from proxy.engine.classification import family
 from proxy.engine.closed_world import has_node
 from proxy.engine.definitions import copy_clause, is_stored_view
 from proxy.engine.implied import Asked, settle, worth_asking
 from proxy.engine.refusals import PolicyRefused
-from proxy.engine.secured import Shape, Sight, Viewer, fragment, unrestricted
+from proxy.engine.secured import Shape, Sight, Viewer, fragment, parted
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.columns import ColumnNeeds
 from proxy.sql.facts import Facts
@@ -100,17 +99,8 @@ class Reference:
         )
 
     def parted(self, catalog: Catalog) -> bool:
-        """Which partition a row stands in tells of a value that this session may not see.
-
-        The keys of the table, of the tables that it is a partition of, and of its own partitioned partitions count; a
-        key that is an expression ('') could be of any column.
-        """
-        above = [self.relation]
-        for relation in above:
-            above += [catalog.relations[oid] for oid in relation.parents if oid in catalog.relations]
-        keys = {key for relation in [*above, *family(catalog, self.relation.oid)] for key in relation.partition_key}
-        hidden = {name for name, decision in self.sight.decisions.items() if not unrestricted(decision)}
-        return bool(keys & (hidden | {""}))
+        """See :func:`proxy.engine.secured.parted`."""
+        return parted(self.sight, catalog)
 
     @property
     def _rows(self) -> tuple[tuple[Node, Node], ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from proxy.catalog.model import Catalog, Column, Relation
-from proxy.engine.classification import Classification, Source
+from proxy.engine.classification import Classification, Source, partition_keys
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.engine.implied import implied
 from proxy.masks import Mask, null, render
@@ -188,6 +188,16 @@ def kept_rows(rows: RowConditions, sight: Sight) -> list[str]:
         elif decision.conditions and decision.failed is Outcome.DROP_ROW:
             terms.append(f"({rows.sql(decision.conditions, sight.classification[column].rows)})")
     return terms
+
+
+def parted(sight: Sight, catalog: Catalog) -> bool:
+    """Which partition a row stands in tells of a value that this viewer may not see.
+
+    The keys of the table, of the tables that it is a partition of, and of its own partitioned partitions count; a
+    key that is an expression ('') could be of any column.
+    """
+    hidden = {name for name, decision in sight.decisions.items() if not unrestricted(decision)}
+    return bool(partition_keys(sight.relation, catalog) & (hidden | {""})) if hidden else False
 
 
 def unrestricted(decision: Decision) -> bool:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.conditions import RowConditions
 from proxy.engine.refusals import PolicyRefused
-from proxy.engine.secured import Sight, Viewer, cell, kept_rows, unrestricted
+from proxy.engine.secured import Sight, Viewer, cell, kept_rows, parted, unrestricted
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.clauses import Clauses
+from proxy.sql.columns import SYSTEM_COLUMNS
 from proxy.sql.facts import Facts
 from proxy.sql.flows import Flows
 from proxy.sql.grammar import Node
@@ -80,6 +81,7 @@ class Target:
 
     def changes(self) -> list[Change]:
         """The changes that secure every reading of the target. Raises PolicyRefused (0A000; 42501 for EXPLAIN)."""
+        self._check_partitions()
         hidden = self.hidden
         touched = [(reference, columns) for reference, columns in self.references() if columns & hidden]
         drops = self.sight.drops and self.modification.kind in ("UpdateStmt", "DeleteStmt")
@@ -103,6 +105,16 @@ class Target:
         if drops:
             changes.append(self._kept())
         return changes
+
+    def _check_partitions(self) -> None:
+        """Nothing that is done to rows may be done to those that a hidden value put into one partition."""
+        if not parted(self.sight, self.catalog):
+            return
+        chooses = self.modification.conflicts or any(one.event != "insert" for one in self.modification.actions)
+        if self.relation.parents and (chooses or "onConflictClause" in self.modification.node):
+            self._refuse("a partition chosen by hidden values:", None)
+        if self.read() & SYSTEM_COLUMNS:
+            self._refuse("a system column, which tells the partition, of", None)
 
     def _check_certain(self, reference: Node, columns: frozenset[str]) -> None:
         """It can mean one column of the target and nothing else, where the target's name means the target."""

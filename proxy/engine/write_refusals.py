@@ -24,7 +24,10 @@ def writing_refused(uses: Iterable[ColumnUse], purpose: str | None, state: Sessi
         way_out = "Declare a purpose that covers these columns, leave them out, or ask for the grant."
     else:
         detail.append(f"A row's subject does not meet: {', '.join(reasons)}.")
-        way_out = "Obtain the subject's consent to the purpose, or write under a purpose that the row's subject admits."
+        way_out = (
+            "Write only the columns that have changed, or obtain the subject's consent to the purpose, or write under a"
+            " purpose that the row's subject admits."
+        )
     detail += [f"Rules: {', '.join(rules)}."] if rules else []
     return Refusal(
         INSUFFICIENT_PRIVILEGE,
@@ -42,6 +45,16 @@ def copying_refused(sight: Sight, column: str, purpose: str | None, state: Sessi
         f"consentry: masked values of {use.column} may not be stored",
         detail=f"Purpose: {purpose or 'none declared'}. A row that is copied does not meet: {', '.join(use.reasons)}.",
         hint=hint("Copy only rows that show it, or declare a purpose under which they do.", state.policy),
+    )
+
+
+def mask_refused(use: ColumnUse, purpose: str | None, state: SessionState) -> Refusal:
+    """The mask of a cell in the place of its value, as an ORM writes it that saves all that it loaded."""
+    return Refusal(
+        INSUFFICIENT_PRIVILEGE,
+        f"consentry: the mask of {use.column} may not be stored in the place of its value",
+        detail=f"Purpose: {purpose or 'none declared'}. This session sees it masked: {', '.join(use.reasons)}.",
+        hint=hint("Write only the columns that have changed.", state.policy),
     )
 
 

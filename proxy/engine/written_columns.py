@@ -6,17 +6,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Column
+from proxy.engine.aliases import alias
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused
 from proxy.engine.row_checks import Check, Written, checks, failing_as
 from proxy.engine.secured import Sight, column_use, look, unrestricted
-from proxy.engine.write_refusals import conflict_refused, erasing_refused, explaining_refused, writing_refused
+from proxy.engine.write_refusals import (
+    conflict_refused,
+    erasing_refused,
+    explaining_refused,
+    mask_refused,
+    writing_refused,
+)
+from proxy.masks.expression import TEXT, VARCHAR
+from proxy.masks.image import may_be_image
 from proxy.policy.model import Decision, Outcome, Use
 from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.quote import identifier
 from proxy.sql.splice import Change, unexpected
+from proxy.sql.tree import of_type, strings
 from proxy.sql.writing import EMPTYING, Assignment, Given, given, parameter, type_name
+
+_TEXTS = frozenset({TEXT, VARCHAR})
+"""Types whose masks show what a real value would not: of a date or a number they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,11 @@ class WrittenColumns:
 
         Raises PolicyRefused where the text shows already that a column may not be written, or not be emptied.
         """
+        self._check_arbiter()
         written = list(self._written())
         written = [self._unless_barred(one, written, edits) for one in written]
+        for one in written:
+            self._keep_masks_out(one, edits)
         return checks([self._erased_from(one, edits) for one in written], self.part.conditions())
 
     def _written(self) -> Iterator[Written]:
@@ -64,6 +80,22 @@ class WrittenColumns:
                 raise erasing_refused(use, self.part.purpose, self.part.state)
             yield written
 
+    def _check_arbiter(self) -> None:
+        """ON CONFLICT (…) DO UPDATE changes a row that was found by what is stored in these columns, and by the
+        condition of a partial index."""
+        if not self.part.modification.conflicts:
+            return
+        infer = self.part.modification.node["onConflictClause"].get("infer", {})
+        named = {item["IndexElem"].get("name") for item in infer.get("indexElems", ()) if "IndexElem" in item}
+        named |= {name for reference in of_type(infer, "ColumnRef") for name in strings(reference["fields"])[-1:]}
+        if "conname" in infer:
+            # The catalog has no names of constraints; it may be any.
+            named |= {column for key in self.part.relation.unique_keys for column in key}
+        for name, decision in self.seen.decisions.items():
+            if name in named and not unrestricted(decision):
+                use = column_use(self.part.relation, name, decision, Use.READ)
+                raise conflict_refused(use, self.part.purpose, self.part.state)
+
     def _check_conflict(self, name: str, read: Decision, written: Decision) -> None:
         """ON CONFLICT DO UPDATE of what the session sees masked is refused: it would write over what it does not see,
         and know that it was there."""
@@ -94,9 +126,48 @@ class WrittenColumns:
                 continue
             if column is None or each.item is None or each.part or each.several or Given.DEFAULT in each.given:
                 raise refused
-            text = f"COALESCE({HOLE}, CASE WHEN {one.erasable} THEN NULL ELSE {failing_as(number, column)} END)"
+            value = self._unmasked(one.column, each) or HOLE
+            text = f"COALESCE({value}, CASE WHEN {one.erasable} THEN NULL ELSE {failing_as(number, column)} END)"
             edits.append(wrapped(each.values[0], self.part.clauses.value(each.item), text))
         return replace(one, erasable="true", as_it_was=False)
+
+    def _keep_masks_out(self, one: Written, edits: list[Change]) -> None:
+        """A session that saves all that it loaded must not store the mask of a cell in the place of its value."""
+        if one.as_it_was or one.decision.outcome is not Outcome.ALLOW:
+            return
+        for event, each in self.part.assigned()[one.column]:
+            text = self._unmasked(one.column, each) if event == "update" else None
+            if text is not None and each.item is not None:
+                if self.part.explained:
+                    raise explaining_refused(self.part.relation, self.part.state)
+                edits.append(wrapped(each.values[0], self.part.clauses.value(each.item), text))
+
+    def _unmasked(self, name: str, one: Assignment) -> str | None:
+        """SQL: the value that the HOLE stands for; fails where it can only be what a mask shows, in a row that shows
+        the mask. Not by comparing it with what is stored: that would ask for a privilege.
+
+        None where that cannot be told: the column shows as it is, or NULL, or the values of its mask may be real.
+        """
+        column, decision = self.part.relation.column(name), self.seen.decisions[name]
+        masked = (
+            decision.outcome if decision.outcome is not Outcome.ALLOW or not decision.conditions else decision.failed
+        )
+        mask = decision.mask if decision.outcome is not Outcome.ALLOW else decision.failed_mask
+        plain = one.given <= {Given.CONSTANT, Given.PARAMETER} and not (one.part or one.several or one.select)
+        if column is None or one.item is None or masked is not Outcome.MASK or mask is None or not plain:
+            return None
+        value = alias("v")
+        image = may_be_image(mask, value, column) if column.base_type in _TEXTS else None
+        if image in (None, "false"):
+            return None
+        shows = "false"
+        if decision.outcome is Outcome.ALLOW:
+            shows = self.part.conditions().sql(decision.conditions, self.part.classification[name].rows)
+        use = column_use(self.part.relation, name, decision, Use.READ)
+        failure = failing_as(self.part.number(mask_refused(use, self.part.purpose, self.part.state)), column)
+        given = f"SELECT CAST({HOLE} AS {column.base_sql or column.type_sql}) AS {value}"
+        checked = f"CASE WHEN {image} AND ({shows}) IS NOT TRUE THEN {failure} ELSE {value} END"
+        return f"(SELECT {checked} FROM ({given}) AS {alias('w')})"
 
     def _null(self, column: Column, ones: list[tuple[str, Assignment]]) -> str:
         """A test whether the column comes to be NULL.

@@ -111,11 +111,13 @@ def _director(databases: Scratch, sequence: Sequence, way: Callable[..., Connect
     return answers, after[0]
 
 
+@pytest.mark.timeout(400)
 def test_the_rig_detects(databases: Scratch) -> None:
-    """Without consentry every sequence that is not blind tells the databases apart, or destroys what is hidden."""
+    """Without consentry every sequence that is not blind tells the databases apart, or destroys what is hidden. A third
+    of them has its turn, all do where NONINTERFERENCE=all."""
     missed = []
     for sequence in SEQUENCES:
-        if sequence.blind:
+        if sequence.blind or not (ALL or crc32(str(sequence).encode()) % 3 == 0):
             continue
         found, after, more = _both(databases, sequence, databases.pair.direct, "simple")
         told = found[0] != found[1] or more[0] != more[1] or cells.told_apart(*after, databases.hidden)

@@ -119,6 +119,19 @@ CASES = {
         "support", "UPDATE subscribers SET phone = phone WHERE id = 1", "42501 masked"
     ),
     "a new one by who sees masks": Case("support", "UPDATE subscribers SET phone = '139' WHERE id = 1", "UPDATE 1"),
+    "a mask by who sees it": Case(
+        "support",
+        "UPDATE subscribers SET plan = 'full', phone = '138****0001' WHERE id = 1",
+        "42501 the mask of public.subscribers.phone may not be stored",
+        (PHONE_OF + "1", "13800000001"),
+    ),
+    "a mask, where it shows raw": Case(
+        "billing", "UPDATE subscribers SET phone = '138****0001' WHERE id = 1", "UPDATE 1"
+    ),
+    "a mask, sensitive": Case(
+        "support", "UPDATE subscribers SET id_number = '1****1' WHERE id = 1", "42501 the mask of"
+    ),
+    "what shows, again": Case("billing", "UPDATE subscribers SET phone = '13800000001' WHERE id = 1", "UPDATE 1"),
     "raw to where it is not classified": Case("clerk", "UPDATE subscribers SET plan = phone", "42501 not classified"),
     "sensitive to less": Case("clerk", "UPDATE subscribers SET phone = id_number", "42501 less sensitive"),
     "raw to as sensitive": Case("clerk", "UPDATE subscribers SET id_number = phone WHERE id = 1", "UPDATE 1"),
@@ -280,6 +293,16 @@ CASES = {
         " WHEN MATCHED THEN UPDATE SET amount = 1 RETURNING *",
         "MERGE 1 basic,10,1,1,Street 1,1",
     ),
+    # --- retention
+    "a retention that goes on": Case(
+        "billing", "UPDATE calls SET started_at = started_at - interval '1 day' WHERE id < 3", "UPDATE 2"
+    ),
+    "a retention that begins again": Case(
+        "billing",
+        "UPDATE calls SET started_at = now() FROM (VALUES (1)) v (i) WHERE id = v.i OR started_at IS NULL",
+        "UPDATE 1",
+    ),
+    "a retention that ends": Case("nobody", "UPDATE calls SET started_at = '2001-01-01' WHERE id = 1", "UPDATE 1"),
     # --- what decides
     "consent": Case("billing", "INSERT INTO consents (subscriber_id, purpose) VALUES (3, 'billing')", "42501 manages"),
     "consent taken": Case("billing", "DELETE FROM consents WHERE subscriber_id = 1", "42501 manages"),
@@ -432,3 +455,22 @@ def test_what_may_be_written(connect: Connect, direct: Database, name: str, *, e
     if case.then is not None:
         query, expected = case.then
         assert "\n".join(",".join(map(str, row)) for row in direct.execute(query)) == expected
+
+
+@pytest.mark.parametrize("role", ["billing", "nobody", "signup"])
+def test_a_retention_does_not_begin_again(connect: Connect, direct: Database, role: str) -> None:
+    """What is hidden since a row is past its retention would show again; only who manages the subjects may do that."""
+    direct.execute("UPDATE calls SET started_at = '2001-01-01' WHERE id = 1")
+    connection = connect(role)
+    connection.execute("UPDATE calls SET started_at = started_at, seconds = 5 WHERE id = 1")
+    for sql in (
+        "UPDATE calls SET started_at = now() WHERE id = 1",
+        "UPDATE dials SET started_at = now() WHERE id = 1",
+        "INSERT INTO calls (id, subscriber_id) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET started_at = now()",
+        "MERGE INTO calls USING (VALUES (1)) v (i) ON id = v.i WHEN MATCHED THEN UPDATE SET started_at = now()",
+    ):
+        if role == "signup":
+            connection.execute(sql.encode())
+        else:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="past its retention"):
+                connection.execute(sql.encode())
