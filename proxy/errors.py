@@ -41,8 +41,9 @@ class Refused(Exception):
 
 
 class ProtocolViolation(Exception):
-    """Bytes that are not protocol 3. Ends the connection with a FATAL of ``sqlstate``."""
+    """Bytes that are not protocol 3. Ends the connection with a FATAL of ``sqlstate``; ``silent``: without a word."""
 
-    def __init__(self, message: str, sqlstate: str = PROTOCOL_VIOLATION) -> None:
+    def __init__(self, message: str, sqlstate: str = PROTOCOL_VIOLATION, *, silent: bool = False) -> None:
         super().__init__(message)
         self.sqlstate = sqlstate
+        self.silent = silent

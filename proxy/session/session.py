@@ -443,7 +443,10 @@ class Session:
         except SessionOver as over:
             self._die(over)
         except ProtocolViolation as violation:
-            self._die(SessionOver(violation.sqlstate, str(violation)))
+            if violation.silent:
+                self._end(violation.sqlstate)
+            else:
+                self._die(SessionOver(violation.sqlstate, str(violation)))
         except Exception as error:  # an impossible state must not become an allowance
             self.outbox.commands.append(Fault(error))
             self._die(SessionOver(INTERNAL_ERROR, "consentry: internal error"))

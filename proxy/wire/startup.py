@@ -37,7 +37,8 @@ def next_packet(buffer: bytes) -> Packet | None:
         return None
     length = int.from_bytes(buffer[:4], "big")
     if not 8 <= length <= MAX_STARTUP_BYTES + 4:
-        raise ProtocolViolation("invalid length of startup packet")
+        # PostgreSQL says so to its log alone (ProcessStartupPacket): whoever sends this may not speak the protocol.
+        raise ProtocolViolation("invalid length of startup packet", silent=True)
     if len(buffer) < length:
         return None
     _, major, minor = _PACKET.unpack_from(buffer)

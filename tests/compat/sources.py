@@ -120,9 +120,13 @@ def _unpacked(archive: Path, place: Path) -> Path:
 
 
 def installed(folder: Path, packages: tuple[str, ...]) -> None:
-    """Has npm install what ``package.json`` in ``folder`` wants, and ``packages``, once. Raises Unavailable."""
+    """Has npm install what ``package.json`` in ``folder`` wants to run, and ``packages``, once. Raises Unavailable."""
     require("node", "npm")
     if not (folder / "node_modules").is_dir():
+        wanted = json.loads((folder / "package.json").read_text())
+        # Else npm would leave out those of ``packages`` that are among them.
+        wanted.pop("devDependencies", None)
+        (folder / "package.json").write_text(json.dumps(wanted))
         command = ["npm", "install", "--no-save", "--omit=dev", "--omit=optional", "--no-workspaces", "--silent"]
         _run([*command, *packages], f"what {folder.name} needs", folder)
 
