@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.aliases import alias
-from proxy.engine.classification import family, stores_into
+from proxy.engine.base_table import base_of
+from proxy.engine.classification import family
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
 from proxy.engine.row_checks import Check
@@ -44,8 +45,8 @@ def claims(policy: Policy, catalog: Catalog, table: Relation, manages: frozenset
     found = {
         (child.oid, column, key): Claim(child, column, key, kind, _holds(catalog, table, child, column, key))
         for entry in policy.tables.values()
-        for name, column, key, kind in _ways(policy, entry)
-        if kind not in manages and _is_of(catalog, table, name)
+        for name, column, named, kind in _ways(policy, entry)
+        if kind not in manages and (key := _own_key(catalog, table, name, named)) is not None
         for child in [catalog.relation(*entry.name)]
         if child is not None and child.oid != table.oid and child.column(column) is not None
     }
@@ -64,9 +65,14 @@ def _ways(policy: Policy, entry: TablePolicy) -> Iterator[tuple[Name, str, str, 
         yield link.via.table, link.via.column, link.via.key, kind.name
 
 
-def _is_of(catalog: Catalog, table: Relation, name: Name) -> bool:
+def _own_key(catalog: Catalog, table: Relation, name: Name, key: str) -> str | None:
+    """What ``table`` calls the ``key`` of the parent ``name``, of which it is a part, or which is a view of it; None
+    where it is neither."""
     named = catalog.relation(*name)
-    return named is not None and any(one.oid == table.oid for one in stores_into(catalog, named.oid))
+    base = None if named is None else base_of(named, catalog)
+    if base is None or all(member.oid != table.oid for member in family(catalog, base.relation.oid)):
+        return None
+    return base.columns.get(key)
 
 
 def _holds(catalog: Catalog, table: Relation, child: Relation, column: str, key: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.catalog.model import Access, Catalog, Relation
+from proxy.engine.base_table import base_of
 from proxy.engine.classification import related, stores_into
 from proxy.policy.model import Name, Policy
 
@@ -34,8 +35,6 @@ def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
                 found.rows(kind.account.table, kind.name)
         if kind.consent is not None:
             found.rows(kind.consent.table, kind.name)
-            for oid in _behind(catalog, kind.consent.table):
-                found.rows(Name(catalog.relations[oid].schema, catalog.relations[oid].name), kind.name)
     for table in policy.tables.values():
         link = table.subject
         if link is not None and link.key is not None:
@@ -53,20 +52,36 @@ class _Found:
 
     def rows(self, table: Name, kind: str) -> None:
         relation = self._catalog.relation(*table)
-        for one in () if relation is None else stores_into(self._catalog, relation.oid):
-            self.relations.setdefault(one.oid, Managed()).rows.add(kind)
+        if relation is not None:
+            self._rows_of(relation.oid, kind)
+        for oid in _behind(self._catalog, relation):
+            self._rows_of(oid, kind)
 
     def column(self, table: Name, name: str, kind: str) -> None:
         relation = self._catalog.relation(*table)
         if relation is None:
             return
         for one in related(self._catalog, relation.oid):
-            self.relations.setdefault(one.oid, Managed()).columns.setdefault(name, set()).add(kind)
+            self._of(one.oid).columns.setdefault(name, set()).add(kind)
+        behind = _behind(self._catalog, relation)
+        base = base_of(relation, self._catalog) if relation.kind == "v" else None
+        if base is not None and name in base.columns:
+            for one in related(self._catalog, base.relation.oid):
+                self._of(one.oid).columns.setdefault(base.columns[name], set()).add(kind)
+            return
+        for oid in behind:  # what the view makes of their rows, nobody here knows
+            self._rows_of(oid, kind)
+
+    def _rows_of(self, oid: int, kind: str) -> None:
+        for one in stores_into(self._catalog, oid):
+            self._of(one.oid).rows.add(kind)
+
+    def _of(self, oid: int) -> Managed:
+        return self.relations.setdefault(oid, Managed())
 
 
-def _behind(catalog: Catalog, name: Name) -> frozenset[int]:
-    """The tables that a consent source reads, or was computed from, which is a view."""
-    relation = catalog.relation(name.schema, name.relation)
+def _behind(catalog: Catalog, relation: Relation | None) -> frozenset[int]:
+    """The tables that a source reads, or was computed from, which is a view."""
     if relation is None or relation.kind not in "vm":
         return frozenset()
     reach = relation.reach.get(Access.SELECT)

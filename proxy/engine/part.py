@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from proxy.catalog.model import Catalog, Relation
+from proxy.engine.base_table import base_of
 from proxy.engine.classification import family, related
 from proxy.engine.conditions import RowConditions
 from proxy.engine.grounds import Grounds
@@ -12,7 +13,6 @@ from proxy.engine.managed import Managed, deciding
 from proxy.engine.resolve import Resolved
 from proxy.engine.secured import Viewer
 from proxy.engine.session_state import SessionState
-from proxy.engine.updatable import base_of
 from proxy.errors import Refusal
 from proxy.policy.model import SubjectKind, TablePolicy, Use
 from proxy.sql.clauses import Clauses

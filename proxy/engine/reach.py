@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from proxy.catalog.model import Access, Reach, Relation
+from proxy.engine.base_table import base_of
 from proxy.engine.closed_world import holds_values, untrusted
 from proxy.engine.protected import Protected
 from proxy.engine.references import check_references
@@ -12,7 +13,6 @@ from proxy.engine.refusals import denied, unsupported
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import made_by_initdb, system_catalog
 from proxy.engine.trust import Trust
-from proxy.engine.updatable import base_of
 from proxy.errors import Refused
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node

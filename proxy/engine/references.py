@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from proxy.catalog.model import Access, Catalog, Reach, ReferencedBy, Relation
+from proxy.engine.base_table import base_of
 from proxy.engine.classification import family
 from proxy.engine.managed import Managed
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import unsupported
 from proxy.engine.session_state import SessionState
-from proxy.engine.updatable import base_of
 from proxy.engine.write_refusals import managing_refused
 
 _CASCADE, _SET_DEFAULT = "c", "d"
