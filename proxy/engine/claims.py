@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from proxy.catalog.model import Catalog, Relation
 from proxy.engine.aliases import alias
 from proxy.engine.base_table import base_of
-from proxy.engine.classification import family
+from proxy.engine.classification import family, stores_into
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
 from proxy.engine.row_checks import Check
@@ -70,7 +70,7 @@ def _own_key(catalog: Catalog, table: Relation, name: Name, key: str) -> str | N
     where it is neither."""
     named = catalog.relation(*name)
     base = None if named is None else base_of(named, catalog)
-    if base is None or all(member.oid != table.oid for member in family(catalog, base.relation.oid)):
+    if base is None or all(one.oid != table.oid for one in stores_into(catalog, base.relation.oid)):
         return None
     return base.columns.get(key)
 

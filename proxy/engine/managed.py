@@ -28,9 +28,9 @@ def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
     """By OID; what inherits from a table is meant too, and what it inherits from, by which its rows are changed."""
     found = _Found(catalog)
     for kind in policy.subjects.values():
-        found.column(kind.table, kind.key, kind.name)
+        found.source(kind.table, kind.key, kind.name)
         if kind.account is not None:
-            found.column(kind.account.table, kind.account.column, kind.name)
+            found.source(kind.account.table, kind.account.column, kind.name)
             if kind.account.table != kind.table:
                 found.rows(kind.account.table, kind.name)
         if kind.consent is not None:
@@ -41,7 +41,7 @@ def managed(policy: Policy, catalog: Catalog) -> Mapping[int, Managed]:
             found.column(table.name, link.key, link.kind)
         elif link is not None and link.via is not None:
             found.column(table.name, link.via.column, link.kind)
-            found.column(link.via.table, link.via.key, link.kind)
+            found.source(link.via.table, link.via.key, link.kind)
     return found.relations
 
 
@@ -58,11 +58,17 @@ class _Found:
             self._rows_of(oid, kind)
 
     def column(self, table: Name, name: str, kind: str) -> None:
+        """A column of a table whose own rows are meant."""
+        relation = self._catalog.relation(*table)
+        for one in () if relation is None else related(self._catalog, relation.oid):
+            self._of(one.oid).columns.setdefault(name, set()).add(kind)
+
+    def source(self, table: Name, name: str, kind: str) -> None:
+        """A column that decides on rows of others: it is the same one in the table behind a view."""
+        self.column(table, name, kind)
         relation = self._catalog.relation(*table)
         if relation is None:
             return
-        for one in related(self._catalog, relation.oid):
-            self._of(one.oid).columns.setdefault(name, set()).add(kind)
         behind = _behind(self._catalog, relation)
         base = base_of(relation, self._catalog) if relation.kind == "v" else None
         if base is not None and name in base.columns:
