@@ -21,9 +21,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="compat", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)} (default: all)")
     parser.add_argument("--into", type=Path, help="a folder that keeps logs and results")
+    parser.add_argument("--postgres", type=int, default=18, help="major version of the server: 16, 18, or Debian's")
     options = parser.parse_args()
     found = []
-    with EmbeddedPostgres() as postgres, tempfile.TemporaryDirectory(prefix="consentry-compat-") as temporary:
+    with EmbeddedPostgres(version=options.postgres) as postgres, tempfile.TemporaryDirectory(prefix="consentry-compat-") as temporary:
         folder = options.into or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in options.suites or SUITES:
