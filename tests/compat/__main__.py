@@ -24,7 +24,8 @@ def main() -> int:
     parser.add_argument("--postgres", type=int, default=18, help="major version of the server: 16, 18, or Debian's")
     options = parser.parse_args()
     found = []
-    with EmbeddedPostgres(version=options.postgres) as postgres, tempfile.TemporaryDirectory(prefix="consentry-compat-") as temporary:
+    server = EmbeddedPostgres(version=options.postgres)
+    with server as postgres, tempfile.TemporaryDirectory(prefix="consentry-compat-") as temporary:
         folder = options.into or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for name in options.suites or SUITES:
