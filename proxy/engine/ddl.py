@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, TEMPORARY, Access, Reach, Relation
 from proxy.engine.alterations import check_alter, check_constraint
-from proxy.engine.classification import family, partition_keys
+from proxy.engine.classification import family
 from proxy.engine.closed_world import untrusted
 from proxy.engine.definitions import check_copy, check_refresh, check_view
 from proxy.engine.index_entries import may_be_long
-from proxy.engine.moves import check_rename, check_set_schema, name_of
+from proxy.engine.moves import check_chosen, check_rename, check_set_schema, name_of
 from proxy.engine.refusals import denied
 from proxy.engine.schema_change import SchemaChange, full_name, kinds_of
 from proxy.engine.search_path import find, shadowed
@@ -213,6 +213,7 @@ def _check_dropped(change: SchemaChange, relation: Relation) -> None:
             "Write pg_temp before the name of the temporary table.",
         )
     _check_ground(change, relation, change.facts.tag)
+    check_chosen(change, relation, change.facts.tag)
 
 
 def _drop_schema(change: SchemaChange, schema: str) -> None:
@@ -221,6 +222,7 @@ def _drop_schema(change: SchemaChange, schema: str) -> None:
         relation = change.catalog.relations[oid]
         if relation.schema == schema:
             _check_ground(change, relation, f"{change.facts.tag} SCHEMA")
+            check_chosen(change, relation, change.facts.tag)
 
 
 def _check_ground(change: SchemaChange, relation: Relation, what: str) -> None:
@@ -233,11 +235,9 @@ def check_truncate(change: SchemaChange, relation: Relation) -> None:
     that hidden values chose the rows of."""
     if change.state.role is not None and change.state.role.code:
         return
-    if relation.parents:
-        keys = partition_keys(relation, change.catalog)
-        change.must_see(relation, {EVERY} if "" in keys else keys, f"{change.facts.tag} of a partition")
     emptied = {relation.oid}
     pending = family(change.catalog, relation.oid) or [relation]
+    check_chosen(change, relation, change.facts.tag)
     cascades = change.facts.statement.node.get("behavior") == "DROP_CASCADE"
     while pending:
         one = pending.pop()
@@ -246,6 +246,7 @@ def check_truncate(change: SchemaChange, relation: Relation) -> None:
         for other in others:
             if other is not None and other.oid not in emptied:
                 emptied.add(other.oid)
+                check_chosen(change, other, change.facts.tag)
                 pending += family(change.catalog, other.oid)
 
 

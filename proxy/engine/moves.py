@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proxy.catalog.model import Relation
-from proxy.engine.classification import Source, inherits, of_table, with_generated
+from proxy.engine.classification import Source, inherits, of_table, partition_keys, with_generated
 from proxy.engine.refusals import denied
 from proxy.engine.schema_change import SchemaChange, full_name, kinds_of
 from proxy.policy.model import Name
@@ -176,9 +176,19 @@ def check_joining(change: SchemaChange, pair: Kinship, what: str) -> None:
     change.must_see(parent, keys, what)
 
 
+def check_chosen(change: SchemaChange, relation: Relation, what: str) -> None:
+    """Raises PolicyRefused (42501) where rows that go with ``relation`` were sent there by values that the session does
+    not see: which rows its parent has lost would tell them.
+    """
+    keys = partition_keys(relation, change.catalog)
+    if relation.parents and keys:
+        change.must_see(relation, {key or EVERY for key in keys}, f"{what} of a partition")
+
+
 def check_leaving(change: SchemaChange, pair: Kinship, what: str) -> None:
-    """NO INHERIT and DETACH: the child keeps only a classification of its own."""
+    """NO INHERIT and DETACH: the child keeps only a classification of its own, and the parent is left without its rows."""
     child, parent = pair.child, pair.parent
+    check_chosen(change, child, what)
     change.must_manage(kinds_of(change.policy, name_of(parent)), full_name(parent), what)
     change.must_manage_rows(parent, what)
     own = change.policy.tables.get(name_of(child))
