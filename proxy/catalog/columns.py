@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Column, Evaluation
+from proxy.catalog.model import FIRST_NORMAL_OBJECT_ID, Column, Evaluation, RowPolicy
 from proxy.catalog.pace import unhurried
 from proxy.catalog.reach import Class, Object
 from proxy.catalog.rows import Changes, Row, SystemRows
@@ -188,3 +188,25 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
     if partitioned is not None:
         made.append(Evaluation("partition", "", named(partitioned["numbers"])))
     return tuple(made)
+
+
+def policies(rows: SystemRows, relation: int) -> tuple[RowPolicy, ...]:
+    """The row security policies of a relation."""
+    found = []
+    for row in rows.group("policies", relation):
+        used = {tuple(map(int, one.split())) for one in row["columns"]}
+        columns = {(oid, number) for oid, number in used if number > 0}
+        if row["rows"]:
+            columns |= {(oid, 0) for oid, _ in used}
+        found.append(RowPolicy(row["name"], row["command"], frozenset(columns)))
+    return tuple(found)
+
+
+def common_values(rows: SystemRows, relation: int) -> tuple[frozenset[str], ...]:
+    """The columns of each extended statistics object with a list of the most common values."""
+    found = {row["number"]: row["name"] for row in rows.group("columns", relation)}
+    return tuple(
+        frozenset(found.get(number, "") for number in {*row["numbers"], *row["named"]})
+        | ({""} if row["has_expressions"] else frozenset())
+        for row in rows.group("statistics", relation)
+    )

@@ -86,6 +86,17 @@ class ReferencedBy:
 
 
 @dataclass(frozen=True, slots=True)
+class RowPolicy:
+    """A row security policy. ``command``: for which, as pg_policy.polcmd has it (``r``, ``a``, ``w``, ``d``, ``*``).
+    ``columns``: what it decides by, as relation and number of a column; number 0 for any.
+    """
+
+    name: str
+    command: str
+    columns: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What PostgreSQL evaluates by itself over a row that is stored, and may fail by: a ``check``, a stored
     ``generated`` column, an ``index`` over expressions or some of the rows, the ``columns`` of an index over several
@@ -129,6 +140,10 @@ class Relation:
     sources: frozenset[int] = frozenset()
     referenced_by: tuple[ReferencedBy, ...] = ()
     evaluations: tuple[Evaluation, ...] = ()
+    policies: tuple[RowPolicy, ...] = ()
+    """Where row security is enabled."""
+    common_values: tuple[frozenset[str], ...] = ()
+    """The columns of each list of the most common values of several together; '' for an expression."""
     definition: str = ""
     """What a user's view selects, relations named in full; empty for anything else, and where it cannot be told."""
 

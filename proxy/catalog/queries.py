@@ -178,8 +178,18 @@ _SOURCES = (
            f"amopopr >= {_FIRST}"),
     Source("rules", "pg_rewrite", "ev_class", "oid::oid AS oid, rulename AS name, ev_type::text AS event",
            "ev_enabled <> 'D'", of_relations=True, code=Class.RULE),
-    Source("policies", "pg_policy", "polrelid", "oid::oid AS oid, polcmd::text AS command", of_relations=True,
+    # Of whole rows pg_depend tells nothing (dependency.c, find_expr_references_walker).
+    Source("policies", "pg_policy", "polrelid",
+           "oid::oid AS oid, polname AS name, polcmd::text AS command, "
+           "ARRAY(SELECT pg_catalog.concat(d.refobjid, ' ', d.refobjsubid) FROM pg_catalog.pg_depend d "
+           "WHERE d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = pg_policy.oid "
+           "AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS columns, "
+           r"pg_catalog.concat(polqual, ' ', polwithcheck) ~ ':varattno 0 ' AS rows", of_relations=True,
            code=Class.POLICY),
+    # Of other kinds nothing is used of columns that a query does not name.
+    Source("statistics", "pg_statistic_ext", "stxrelid",
+           "stxkeys::pg_catalog.int2[] AS numbers, stxexprs IS NOT NULL AS has_expressions, "
+           f"{_named_in('stxexprs')} AS named", "'m' = ANY (stxkind)", of_relations=True),
     # What the server itself attached to a foreign or deferrable key is internal, and trusted.
     Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),

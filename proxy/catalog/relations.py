@@ -142,6 +142,8 @@ class Relations:
             sources=sources,
             referenced_by=tuple(self._reference(key, oid) for key in hung.referenced_by) if hung else (),
             evaluations=of_columns.evaluations(self._rows, oid),
+            policies=of_columns.policies(self._rows, oid) if row["row_security"] else (),
+            common_values=of_columns.common_values(self._rows, oid),
             definition=self._rows.definitions.get(oid, ""),
         )
 

@@ -19,7 +19,7 @@ from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.columns import ColumnNeeds
 from proxy.sql.facts import Facts
 from proxy.sql.grammar import Node
-from proxy.sql.predicates import comparisons
+from proxy.sql.predicates import comparisons, hidden_by_alias
 from proxy.sql.quote import qualified
 from proxy.sql.relations import RelationName
 from proxy.sql.splice import Change, Splicer, is_plain_reference, qualified_column, splicer_of
@@ -176,8 +176,10 @@ class Reference:
         """GROUP BY a key, with columns that depend on it: they are named, since a subquery has no key."""
         level = self.name.level
         group = level.get("groupClause") if level is not None else None
-        if group is None or self.asked is None or self.name.renames_columns:
+        if level is None or group is None or self.asked is None or self.name.renames_columns:
             return []
+        if hidden_by_alias(level, self.name):
+            return []  # columns of a join depend on no key
         for key in self.relation.unique_keys:
             places = [self._place(group, column) for column in key]
             if places and None not in places:

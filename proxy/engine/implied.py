@@ -22,6 +22,8 @@ _OTHERS: Final = {1082: "date", 1114: "timestamp", 1184: "timestamptz", 1700: "n
 _TYPES: Final = _TEXTS | _INTEGERS | _OTHERS
 _WIDE: Final = frozenset({20, 1700})
 """int8 and numeric."""
+_NARROW: Final = frozenset({21, 23})
+"""int2 and int4: to whatever type of numbers they are converted, that cannot raise."""
 _MARK: Final = "\0"
 """Stands around the place of a literal in what is generated; no text that PostgreSQL takes has one."""
 
@@ -151,6 +153,9 @@ def _marked(value: Value) -> str:
 
 def _compared(left: str, operator: str, values: list[str], column: Column) -> str:
     match operator:
+        case "IN" if column.base_type in _NARROW:
+            # What is no int2 or int4 is no error there. No operator of users is about that this could mean.
+            return f"({left} IN ({', '.join(values)}))"
         case "IN":
             kind = _TYPES[column.base_type]
             return f"({left} OPERATOR(pg_catalog.=) ANY (ARRAY[{', '.join(values)}]::pg_catalog.{kind}[]))"

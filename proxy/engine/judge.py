@@ -12,6 +12,7 @@ from typing import Literal
 from proxy.engine.closed_world import LITERALS_DECIDE, check_kind, check_names
 from proxy.engine.copying import copies_in, copy_in
 from proxy.engine.definitions import copy_clause
+from proxy.engine.explaining import check_explained
 from proxy.engine.grounds import Grounds
 from proxy.engine.inner import check_inner, prepared
 from proxy.engine.maintenance import check_vacuum
@@ -20,6 +21,7 @@ from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.redirection import redirects
 from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
 from proxy.engine.resolve import Resolved, resolve
+from proxy.engine.row_security import check_row_security
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_reading import secure
 from proxy.engine.updatable import changes_protected
@@ -228,6 +230,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
+    check_explained(facts, resolved, state, purpose, grounds)
     copied = copies_in(facts)
     targets = [resolved.named.get(id(name.node)) for name in facts.relations if copied or name.place == "target"]
     written = any(one is not None and changes_protected(one, grounds.protected) for one in targets)
@@ -238,11 +241,13 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         kind: Kind = "allow" if classified and KINDS[facts.statement.kind][0] is not Family.MAINTENANCE else "pass"
         reading = qualify(facts, resolved.shadows)
     elif copied:
+        check_row_security(facts, resolved, state, purpose, grounds)
         reading = copy_in(facts, resolved, state, purpose, grounds)
         _check_purpose(facts, state)
         kind = "allow" if reading.columns else "pass"
     else:
         prepares = facts.statement.kind == "PrepareStmt"
+        check_row_security(facts, resolved, state, purpose, grounds)
         reading = read(facts, resolved, state, purpose, grounds)
         reading = reading.and_(write(facts, resolved, state, purpose, grounds, 0 if prepares else first))
         if prepares:

@@ -186,7 +186,7 @@ def check_chosen(change: SchemaChange, relation: Relation, what: str) -> None:
 
 
 def check_leaving(change: SchemaChange, pair: Kinship, what: str) -> None:
-    """NO INHERIT and DETACH: the child keeps only a classification of its own, and the parent is left without its rows."""
+    """NO INHERIT and DETACH: the child keeps only a classification of its own, the parent loses its rows."""
     child, parent = pair.child, pair.parent
     check_chosen(change, child, what)
     change.must_manage(kinds_of(change.policy, name_of(parent)), full_name(parent), what)

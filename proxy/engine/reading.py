@@ -132,7 +132,7 @@ def read(
             continue
         reference = Reference(facts, name, asked, sight, needed, resolved.columns, serializable(state.context.settings))
         explained = facts.statement.kind == "ExplainStmt" and sight.shows(needed)
-        if explained and not reference.parted(state.context.catalog):
+        if explained:
             continue
         reference.check(state.context.catalog)
         changes += reference.changes(viewer, state.context.catalog)

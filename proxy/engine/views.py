@@ -91,6 +91,9 @@ class _Work:
             return f"it reads {item.schema}.{item.name}: {self.views.refused[item.oid]}"
         if self._is_copy(item):
             return f"{item.schema}.{item.name} holds a copy of a classified table, and is not classified itself"
+        policy = self._row_policy(item)
+        if policy is not None:
+            return f"the row security policy {policy} of {item.schema}.{item.name} chooses rows by classified columns"
         if self._tells_partition(item, read):
             return f"it tells in which partition the rows of {item.schema}.{item.name} stand"
         return None
@@ -101,6 +104,16 @@ class _Work:
     def _is_copy(self, relation: Relation) -> bool:
         """A materialized view that was computed from a classified table, and is not classified itself."""
         return relation.oid not in self.tables and any(oid in self.tables for oid in relation.sources)
+
+    def _row_policy(self, item: Relation) -> str | None:
+        """The name of a row security policy by which classified columns may decide which rows a view shows."""
+        for policy in item.policies:
+            for oid, number in policy.columns if policy.command in "r*" else ():
+                other = self.catalog.relations.get(oid)
+                of_other = {} if other is None else self._of(other)
+                if any(number in (0, one.number) and one.name in of_other for one in (other.columns if other else ())):
+                    return policy.name
+        return None
 
     def _tells_partition(self, item: Relation, read: Lineage) -> bool:
         """Classified values choose the partition, and the view names one, or asks which it is."""

@@ -82,14 +82,17 @@ def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
     assert relation.level is not None, "only relations in a FROM are asked for columns"  # noqa: S101 - programming error
     scan = _Scan(relation, levels.below(relation.level))
     scan.run()
+    others = scan.others_rows()
     return ColumnNeeds(
         names=frozenset(scan.names),
         every=scan.every,
         star=scan.star,
         natural=scan.natural,
         joined=scan.joined,
-        whole_rows=tuple(scan.whole_rows),
-        passed_rows=tuple(reference for call, reference in scan.passed_rows if call not in scan.expanded),
+        whole_rows=tuple((item, row) for item, row in scan.whole_rows if id(row) not in others),
+        passed_rows=tuple(
+            row for call, row in scan.passed_rows if call not in scan.expanded and id(row) not in others
+        ),
         qualified=tuple(scan.qualified),
         system=frozenset(scan.names & SYSTEM_COLUMNS),
     )
@@ -109,6 +112,15 @@ class _Scan:
         """Calls by the id() of their node whose result is taken apart: PostgreSQL writes them again for each column."""
         self.qualified: list[Node] = []
         self.others, self.joins = _aliases(relation, below)
+
+    def others_rows(self) -> frozenset[int]:
+        """References, by id, within an inner SELECT in whose FROM something else bears the relation's name."""
+        if not (self.whole_rows or self.passed_rows):
+            return frozenset()
+        name = self.relation.visible_name
+        inner = (select for _, select in nodes(self.relation.level) if "limitOption" in select)
+        hiding = (one for one in inner if one is not self.relation.level and _bears(one.get("fromClause"), name))
+        return frozenset(id(reference) for select in hiding for reference in of_type(select, "ColumnRef"))
 
     def run(self) -> None:
         for key, node in self.below:
@@ -167,6 +179,16 @@ class _Scan:
         if qualifier is None or qualifier == self.relation.visible_name or qualifier in self.joins:
             return True
         return qualifier not in self.others
+
+
+def _bears(items: object, name: str) -> bool:
+    """Something in a FROM, at whatever depth, is called ``name``."""
+    for _, node in nodes(items):
+        alias = node.get("alias")
+        called = alias.get("aliasname") if isinstance(alias, dict) else node.get("relname")
+        if called == name:
+            return True
+    return False
 
 
 def _aliases(relation: RelationName, below: list[tuple[str, Node]]) -> tuple[set[str], set[str]]:

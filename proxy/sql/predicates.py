@@ -46,7 +46,7 @@ def comparisons(facts: Facts, relation: RelationName) -> tuple[Comparison, ...]:
     if level is None or "limitOption" not in level or relation.renames_columns or "whereClause" not in level:
         return ()
     sole = _sole(level, relation)
-    if not sole and (_visible_names(level)[relation.visible_name] != 1 or _hidden_by_alias(level, relation)):
+    if not sole and (_visible_names(level)[relation.visible_name] != 1 or hidden_by_alias(level, relation)):
         return ()
     tokens = {token.start: token for token in facts.tokens}
     reader = _Reader(tokens, Counter(facts.query[one.start : one.end] for one in facts.tokens if one.kind == "PARAM"))
@@ -82,7 +82,7 @@ def _visible_names(level: Node) -> Counter[str]:
     return names
 
 
-def _hidden_by_alias(level: Node, relation: RelationName) -> bool:
+def hidden_by_alias(level: Node, relation: RelationName) -> bool:
     """``relation`` stands in a join that has an alias: its name means nothing outside of that, or something else."""
     return any(
         inner is relation.node
