@@ -39,6 +39,13 @@ ALTER TABLE people ADD CONSTRAINT later UNIQUE (name) DEFERRABLE;
 CREATE TABLE events (id int, at date, kind text) PARTITION BY RANGE (at, (id % 2));
 CREATE TABLE events_all PARTITION OF events DEFAULT;
 CREATE TABLE child (c int) INHERITS (people);
+CREATE STATISTICS (mcv) ON email, name, (id + 1) FROM people;
+CREATE STATISTICS (ndistinct) ON id, name FROM people;
+CREATE TABLE guarded (id int, owner name, note text);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON guarded USING (owner = current_user);
+CREATE POLICY known ON guarded FOR INSERT WITH CHECK (EXISTS (SELECT FROM people p WHERE p.name = note));
+CREATE POLICY whole ON guarded FOR UPDATE USING (guarded IS NOT NULL);
 CREATE VIEW seen AS SELECT id, name FROM people;
 CREATE FUNCTION one(a int, b text DEFAULT '', c text DEFAULT '') RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION many(VARIADIC a int[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
@@ -167,6 +174,20 @@ def test_partitions_and_children(catalog: Catalog) -> None:
     assert events.children == (part.oid,)
     assert part.parents == (events.oid,)
     assert relation(catalog, "child").parents == (relation(catalog, "people").oid,)
+
+
+def test_what_row_security_decides_by(catalog: Catalog) -> None:
+    guarded, people = relation(catalog, "guarded"), relation(catalog, "people")
+    assert {(one.name, one.command): one.columns for one in guarded.policies} == {
+        ("own", "*"): {(guarded.oid, 2)},
+        ("known", "a"): {(people.oid, 4), (guarded.oid, 3)},
+        ("whole", "w"): {(guarded.oid, 0)},
+    }
+    assert people.policies == ()
+
+
+def test_most_common_values_of_several_columns(catalog: Catalog) -> None:
+    assert relation(catalog, "people").common_values == ({"email", "name", "id", ""},)
 
 
 def test_names(catalog: Catalog) -> None:

@@ -18,7 +18,8 @@ from tests.fix_postgres import Database
 
 SCHEMA = """
 CREATE TABLE people (
-  id int PRIMARY KEY, phone varchar(20), email text, born date, code uuid, score int, state text NOT NULL);
+  id int PRIMARY KEY, phone varchar(20), email text, born date, code uuid, score int, state text NOT NULL,
+  rank smallint DEFAULT 7);
 INSERT INTO people SELECT n, (13800000000 + n)::text, 'p' || n || '@example.com', date '1950-01-01' + n,
   ('00000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid, n, CASE WHEN n % 10 = 0 THEN 'closed' ELSE 'active' END
   FROM generate_series(1, 20000) n;
@@ -102,6 +103,7 @@ PREDICATES = [
     ("p.id = $1", (10,), True, True),
     ("p.id IN (7, 10, 20001) AND p.phone LIKE '%7'", (), True, True),
     ("p.id BETWEEN $1 AND $2 AND 1 / (p.id - 10) < 2", (9, 9), True, True),
+    ("p.phone = '13800000007' AND p.rank IN (7, 40000)", (), True, True),  # no smallint has that value
     ("p.phone = '13800000007' OR p.id = 3", (), False, False),
     ("p.phone = (SELECT '13800000007')", (), False, False),
     ("p.phone = p.email", (), False, False),
