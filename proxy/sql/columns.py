@@ -90,9 +90,7 @@ def needs(relation: RelationName, levels: Levels) -> ColumnNeeds:
         natural=scan.natural,
         joined=scan.joined,
         whole_rows=tuple((item, row) for item, row in scan.whole_rows if id(row) not in others),
-        passed_rows=tuple(
-            row for call, row in scan.passed_rows if call not in scan.expanded and id(row) not in others
-        ),
+        passed_rows=tuple(row for call, row in scan.passed_rows if call not in scan.expanded and id(row) not in others),
         qualified=tuple(scan.qualified),
         system=frozenset(scan.names & SYSTEM_COLUMNS),
     )
