@@ -9,11 +9,10 @@ from __future__ import annotations
 from proxy.catalog.model import Access, Catalog, Reach, Relation
 from proxy.engine.classification import family
 from proxy.engine.grounds import Grounds
-from proxy.engine.partitions import parted
 from proxy.engine.reach import accesses
 from proxy.engine.refusals import PolicyRefused, hint
 from proxy.engine.resolve import Resolved
-from proxy.engine.secured import Sight, Viewer, look, unrestricted
+from proxy.engine.secured import Sight, Viewer, look, parted, unrestricted
 from proxy.engine.session_state import SessionState
 from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.facts import Facts
@@ -36,7 +35,7 @@ def check_explained(
             sight = look(viewer, catalog.relations[oid], grounds.protected.classified[oid])
             if sight.unrestricted:
                 continue
-            if parted(catalog, sight) or _estimated(catalog, sight) or _trusted(relation, catalog, grounds):
+            if parted(sight, catalog) or _estimated(catalog, sight) or _trusted(relation, catalog, grounds):
                 _refuse(sight.relation, state, facts.position(name.location))
 
 
