@@ -230,7 +230,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
     if facts.statement.kind == "VacuumStmt":
         check_vacuum(facts, classified, state, grounds)
     purpose = state.purpose(facts.purpose)
-    check_explained(facts, resolved, state, purpose, grounds)
+    _check_by_itself(facts, resolved, state, purpose, grounds)
     copied = copies_in(facts)
     targets = [resolved.named.get(id(name.node)) for name in facts.relations if copied or name.place == "target"]
     written = any(one is not None and changes_protected(one, grounds.protected) for one in targets)
@@ -241,13 +241,11 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         kind: Kind = "allow" if classified and KINDS[facts.statement.kind][0] is not Family.MAINTENANCE else "pass"
         reading = qualify(facts, resolved.shadows)
     elif copied:
-        check_row_security(facts, resolved, state, purpose, grounds)
         reading = copy_in(facts, resolved, state, purpose, grounds)
         _check_purpose(facts, state)
         kind = "allow" if reading.columns else "pass"
     else:
         prepares = facts.statement.kind == "PrepareStmt"
-        check_row_security(facts, resolved, state, purpose, grounds)
         reading = read(facts, resolved, state, purpose, grounds)
         reading = reading.and_(write(facts, resolved, state, purpose, grounds, 0 if prepares else first))
         if prepares:
@@ -275,6 +273,15 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         returns=_checked(facts),
         unforeseen=resolved.unforeseen,
     )
+
+
+def _check_by_itself(
+    facts: Facts, resolved: Resolved, state: SessionState, purpose: str | None, grounds: Grounds
+) -> None:
+    """Raises PolicyRefused (42501) where PostgreSQL chooses or counts rows by stored values, whatever is spliced in."""
+    check_explained(facts, resolved, state, purpose, grounds)
+    if not _reads_nothing(facts):
+        check_row_security(facts, resolved, state, purpose, grounds)
 
 
 def _effects(
