@@ -228,7 +228,7 @@ SUITES: Final = {
             fetch=nothing,
             command=_driver("psql"),
             environment=lambda _: {},
-            unavoidable={"lo_export": _FAST_PATH},
+            unavoidable={"lo_export|lo_unlink": _FAST_PATH},
         ),
         Suite(
             name="tools",

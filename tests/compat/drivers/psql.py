@@ -30,7 +30,7 @@ def main() -> None:
     outcomes = {}
     for command in backslash.commands():
         told = run(command, environment)
-        said[command] = re.sub(r'at port "\d+"|with PID \d+', "", told)
+        said[command] = re.sub(r'port "?\d+"?|with PID \d+', "", told)
         same = not expected or said[command] == expected[command]
         outcomes[command] = ("passed" if same else "failed"), said[command]
         if not same:
