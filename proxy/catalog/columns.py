@@ -209,4 +209,12 @@ def common_values(rows: SystemRows, relation: int) -> tuple[frozenset[str], ...]
         frozenset(found.get(number, "") for number in {*row["numbers"], *row["named"]})
         | ({""} if row["has_expressions"] else frozenset())
         for row in rows.group("statistics", relation)
+        if row["has_list"]
     )
+
+
+def analyzed(rows: SystemRows, relation: int) -> frozenset[str]:
+    """The columns in expressions of extended statistics that may fail when ANALYZE evaluates them; '' for any."""
+    found = {row["number"]: row["name"] for row in rows.group("columns", relation)}
+    failing = (row for row in rows.group("statistics", relation) if row["may_fail"])
+    return frozenset(found.get(number, "") for row in failing for number in row["named"])

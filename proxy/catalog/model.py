@@ -144,6 +144,8 @@ class Relation:
     """Where row security is enabled."""
     common_values: tuple[frozenset[str], ...] = ()
     """The columns of each list of the most common values of several together; '' for an expression."""
+    analyzed: frozenset[str] = frozenset()
+    """The columns that ANALYZE evaluates expressions over which may fail (extended statistics); '' for any."""
     definition: str = ""
     """What a user's view selects, relations named in full; empty for anything else, and where it cannot be told."""
 

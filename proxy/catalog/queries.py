@@ -186,10 +186,11 @@ _SOURCES = (
            "AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS columns, "
            r"pg_catalog.concat(polqual, ' ', polwithcheck) ~ ':varattno 0 ' AS rows", of_relations=True,
            code=Class.POLICY),
-    # Of other kinds nothing is used of columns that a query does not name.
+    # Of other kinds than lists nothing is used of columns that a query does not name.
     Source("statistics", "pg_statistic_ext", "stxrelid",
            "stxkeys::pg_catalog.int2[] AS numbers, stxexprs IS NOT NULL AS has_expressions, "
-           f"{_named_in('stxexprs')} AS named", "'m' = ANY (stxkind)", of_relations=True),
+           f"{_named_in('stxexprs')} AS named, 'm' = ANY (stxkind) AS has_list, "
+           f"COALESCE({_may_fail('stxexprs')}, false) AS may_fail", of_relations=True),
     # What the server itself attached to a foreign or deferrable key is internal, and trusted.
     Source("triggers", "pg_trigger", "tgrelid", "oid::oid AS oid, tgfoid::oid AS function, tgtype AS events",
            "NOT tgisinternal AND tgenabled <> 'D'", of_relations=True, code=Class.TRIGGER),

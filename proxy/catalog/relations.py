@@ -144,6 +144,7 @@ class Relations:
             evaluations=of_columns.evaluations(self._rows, oid),
             policies=of_columns.policies(self._rows, oid) if row["row_security"] else (),
             common_values=of_columns.common_values(self._rows, oid),
+            analyzed=of_columns.analyzed(self._rows, oid),
             definition=self._rows.definitions.get(oid, ""),
         )
 

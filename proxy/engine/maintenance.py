@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from proxy.catalog.model import Access, Relation
+from proxy.engine.classification import family
 from proxy.engine.closed_world import untrusted
 from proxy.engine.grounds import Grounds
-from proxy.engine.refusals import denied
+from proxy.engine.refusals import PolicyRefused, denied, hint
+from proxy.engine.secured import Viewer, look, unrestricted
 from proxy.engine.session_state import SessionState
+from proxy.errors import INSUFFICIENT_PRIVILEGE, Refusal
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
 
@@ -35,3 +38,24 @@ def check_vacuum(
         names = grounds.trust.oids(relation.reach[Access.INSERT].functions) if Access.INSERT in relation.reach else []
         if names:
             raise untrusted("function", names, state, through=f", and {facts.tag} of {full} may run it")
+        if "analyze" in options or not facts.statement.node.get("is_vacuumcmd"):
+            for one in family(catalog, relation.oid) or [relation]:
+                _check_analyzed(facts, one, state, grounds)
+
+
+def _check_analyzed(facts: Facts, relation: Relation, state: SessionState, grounds: Grounds) -> None:
+    """Raises PolicyRefused (42501) where ANALYZE may fail by values that the session does not see."""
+    viewer = Viewer(state.policy, state.context.role, state.purpose(facts.purpose), state.subject, grounds.now)
+    sight = look(viewer, relation, grounds.protected.classified.get(relation.oid, {}))
+    hidden = {name for name, decision in sight.decisions.items() if not unrestricted(decision)}
+    named = sorted(hidden if "" in relation.analyzed else hidden & relation.analyzed)
+    if named:
+        full = f"{relation.schema}.{relation.name}"
+        raise PolicyRefused(
+            Refusal(
+                INSUFFICIENT_PRIVILEGE,
+                f"consentry: ANALYZE of {full} evaluates extended statistics over {', '.join(named)}",
+                detail="This session does not see these columns as they are stored, and whether that fails would tell.",
+                hint=hint("Leave it to autovacuum, or to a role that sees them.", state.policy),
+            )
+        )
