@@ -81,7 +81,7 @@ def _harmless(text: str, state: SessionState, grounds: Grounds) -> bool:
     Notes): none that bears one of the names is anything that the policy speaks of."""
     catalog = state.context.catalog
     return not any(
-        known == name.name and matters(catalog.relations[oid], statement, name, state, grounds.trust, grounds.protected)
+        known == name.name and matters(catalog.relations[oid], statement, name, state, grounds)
         for statement in facts(text.encode())
         for name in statement.relations
         for (_, known), oid in catalog.relation_names.items()

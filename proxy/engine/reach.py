@@ -7,6 +7,7 @@ import re
 from proxy.catalog.model import Access, Reach, Relation
 from proxy.engine.base_table import base_of
 from proxy.engine.closed_world import holds_values, untrusted
+from proxy.engine.grounds import Grounds
 from proxy.engine.protected import Protected
 from proxy.engine.references import check_references
 from proxy.engine.refusals import denied, unsupported
@@ -79,14 +80,13 @@ def _writes(kind: str, node: Node) -> set[Access]:
 _ACTIONS = {"CMD_INSERT": Access.INSERT, "CMD_UPDATE": Access.UPDATE, "CMD_DELETE": Access.DELETE}
 
 
-def check_reach(
-    facts: Facts, name: RelationName, relation: Relation, state: SessionState, trust: Trust, protected: Protected
-) -> None:
+def check_reach(facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds) -> None:
     """Raises Refused for what ``relation`` leads to by what the statement does to it.
 
     42501 names code that is not trusted; 0A000 names a protected relation that is reached in a way that cannot be
     secured. A trusted view is read as it is.
     """
+    trust, protected = grounds.trust, grounds.protected
     code = state.role is not None and state.role.code
     if made_by_initdb(relation) and not code and set(accesses(facts, name)) - {Access.SELECT}:
         # Among them are views whose rules change settings, and tables that say what is a table's name.
@@ -116,16 +116,14 @@ def check_reach(
     if relation.oid not in protected.classified:
         _check_copy(relation, state, protected)
         _check_own_views(relation, state)
-    _check_target(facts, name, relation, state, protected)
+    _check_target(facts, name, relation, state, grounds)
     for access in accesses(facts, name):
         _check(relation.reach.get(access, Reach()), access, relation, state, trust, protected)
 
 
-def _check_target(
-    facts: Facts, name: RelationName, relation: Relation, state: SessionState, protected: Protected
-) -> None:
+def _check_target(facts: Facts, name: RelationName, relation: Relation, state: SessionState, grounds: Grounds) -> None:
     if name.place == "target":
-        check_references(facts.tag, relation, _set_by(facts, name), set(accesses(facts, name)), state, protected)
+        check_references(facts, relation, _set_by(facts, name), set(accesses(facts, name)), state, grounds)
 
 
 def _check_own_views(relation: Relation, state: SessionState) -> None:
@@ -265,16 +263,15 @@ def _by_itself(
     )
 
 
-def matters(
-    relation: Relation, facts: Facts, name: RelationName, state: SessionState, trust: Trust, protected: Protected
-) -> bool:
+def matters(relation: Relation, facts: Facts, name: RelationName, state: SessionState, grounds: Grounds) -> bool:
     """It would make a difference if ``name`` meant this relation: it is protected, or leads to what is, or to code."""
+    protected = grounds.protected
     if relation.oid in protected or system_catalog(relation) is not None:
         return True
     if state.policy.defaults.unclassified_tables != "allow":
         return True
     try:
-        check_reach(facts, name, relation, state, trust, protected)
+        check_reach(facts, name, relation, state, grounds)
     except Refused:
         return True
     known = protected.classified.keys() | protected.sources

@@ -13,11 +13,14 @@ from typing import Final
 from proxy.catalog.model import Access, Catalog, Reach, ReferencedBy, Relation
 from proxy.engine.base_table import base_of
 from proxy.engine.classification import family
+from proxy.engine.grounds import Grounds
 from proxy.engine.managed import Managed
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import unsupported
+from proxy.engine.secured import Viewer, look
 from proxy.engine.session_state import SessionState
 from proxy.engine.write_refusals import managing_refused
+from proxy.sql.facts import Facts
 
 _CASCADE, _SET_DEFAULT = "c", "d"
 _CHANGES_ROWS: Final = "cnd"
@@ -40,24 +43,28 @@ class _Change:
 
 
 def check_references(
-    tag: str,
+    facts: Facts,
     relation: Relation,
     columns: frozenset[str] | None,
     done: set[Access],
     state: SessionState,
-    protected: Protected,
+    grounds: Grounds,
 ) -> None:
     """Raises Refused where rows of ``relation`` are changed (``done``) to which hidden values may refer (0A000), or
     where that goes on to what only managing roles change (42501). ``columns``: what is set, None for any."""
-    _References(tag, relation, state, protected).check(columns, done)
+    _References(facts, relation, state, grounds).check(columns, done)
 
 
 @dataclass(frozen=True, slots=True)
 class _References:
-    tag: str
+    facts: Facts
     relation: Relation
     state: SessionState
-    protected: Protected
+    grounds: Grounds
+
+    @property
+    def protected(self) -> Protected:
+        return self.grounds.protected
 
     @property
     def catalog(self) -> Catalog:
@@ -116,10 +123,11 @@ class _References:
             raise managing_refused(change.table, (), kinds, self.state)
 
     def _check_key(self, key: ReferencedBy, change: _Change) -> None:
-        if self.protected.classified.get(key.relation, {}).keys() & set(key.columns):
+        if not self._shown(key):
             raise unsupported(
-                f"{self.tag} of {self.relation.schema}.{self.relation.name}: a classified column refers to it",
+                f"{self.facts.tag} of {self.relation.schema}.{self.relation.name}: a classified column refers to it",
                 detail="Whether it succeeds would tell whether a hidden value refers to the row.",
+                way_out="Declare a purpose under which all of that column may be seen.",
             )
         action = key.on_delete if change.deletes else key.on_update
         if not (action == _SET_DEFAULT or (action == _CASCADE and not change.deletes)):
@@ -128,6 +136,21 @@ class _References:
             kinds = self._lacking(self._managed(key.relation).columns.get(column, set()))
             if kinds:
                 raise managing_refused(self.catalog.relations[key.relation], (column,), kinds, self.state)
+
+    def _shown(self, key: ReferencedBy) -> bool:
+        """The session sees in every row what refers to the table by ``key``, wherever that inherits it."""
+        viewer = Viewer(
+            self.state.policy,
+            self.state.context.role,
+            self.state.purpose(self.facts.purpose),
+            self.state.subject,
+            self.grounds.now,
+        )
+        return all(
+            look(viewer, table, self.protected.classified[table.oid]).shows(frozenset(key.columns))
+            for table in family(self.catalog, key.relation)
+            if self.protected.classified.get(table.oid, {}).keys() & set(key.columns)
+        )
 
     def _further(self, key: ReferencedBy, change: _Change) -> Iterator[_Change]:
         """What the key does to the rows that refer to what is changed."""

@@ -66,7 +66,7 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
             continue
         resolved.named[id(name.node)] = relation
         resolved.columns.update(column.name for column in relation.columns)
-        check_reach(facts, name, relation, state, grounds.trust, grounds.protected)
+        check_reach(facts, name, relation, state, grounds)
         _check_unclassified(relation, state, grounds)
         _check_change(facts, name, relation, state, grounds)
         if relation.oid in grounds.protected.classified:
@@ -105,10 +105,7 @@ def _may_mean_another(
     later = path[path.index(relation.schema) + 1 :] if relation.schema in path else path
     others = (state.context.catalog.relation(schema, name.name) for schema in later)
     matter = relation.oid in grounds.protected
-    return any(
-        other is not None and (matter or matters(other, facts, name, state, grounds.trust, grounds.protected))
-        for other in others
-    )
+    return any(other is not None and (matter or matters(other, facts, name, state, grounds)) for other in others)
 
 
 def _relation(facts: Facts, name: RelationName, state: SessionState) -> Relation | None:

@@ -112,3 +112,25 @@ def test_beyond_the_table(proxied: str, name: str) -> None:
                 connection.execute(statement.encode())
             assert raised.value.sqlstate == sqlstate
         connection.rollback()
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        ("DELETE FROM places WHERE code = 'p8'", True),
+        ("DELETE FROM regions WHERE id = 8", False),  # calls are not shown beyond their retention
+    ],
+)
+def test_whoever_sees_what_refers_to_a_row_may_delete_it(
+    filled: Database, tmp_path_factory: pytest.TempPathFactory, statement: str, allowed: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("seeing")
+    with Proxy(folder, "--policy", str(POLICY), "--upstream", filled.dsn()) as proxy:
+        host, _, port = proxy.ready().rpartition(":")
+        with psycopg.connect(filled.through(host, int(port), "clerk")) as connection:
+            if allowed:
+                assert connection.execute(statement.encode()).rowcount == 1
+            else:
+                with pytest.raises(psycopg.errors.FeatureNotSupported, match="a classified column refers to it"):
+                    connection.execute(statement.encode())
+            connection.rollback()
