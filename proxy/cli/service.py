@@ -163,6 +163,7 @@ def server_options(configuration: Configuration, tls: Tls | None = None, *, reus
         tls=tls or Tls(),
         passwords=configuration.auth == "password",
         reuse_port=reuse_port,
+        alone=configuration.workers == 1,
         observe=configuration.mode == "observe",
     )
 

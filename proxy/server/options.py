@@ -23,7 +23,8 @@ class ServerOptions:
     server drains. ``startup_timeout``: seconds a client has to log in. ``idle_timeout``: seconds that a session may do
     nothing outside a transaction. ``snapshot_age``: seconds that the snapshot of a transaction may be old when it reads
     personal information. ``connections``, ``connections_per_role``: clients at most. None: no limit.
-    ``reuse_port``: other processes listen on the same port. ``observe``: change and refuse nothing.
+    ``reuse_port``: other processes listen on the same port. ``alone``: no other worker serves.
+    ``observe``: change and refuse nothing.
     """
 
     listen: tuple[Address, ...]
@@ -36,6 +37,7 @@ class ServerOptions:
     connections_per_role: int | None = None
     limits: MessageLimits = field(default_factory=MessageLimits)
     reuse_port: bool = False
+    alone: bool = True
     observe: bool = False
     tls: Tls = field(default_factory=Tls)
     passwords: bool = False

@@ -62,6 +62,7 @@ class Server:
             conflicts=conflicts or ConflictCounts(),
             snapshot_age=options.snapshot_age,
             passwords=options.passwords,
+            alone=options.alone,
         )
         self._listeners: list[asyncio.Server] = []
         self._links: set[Link] = set()

@@ -54,6 +54,7 @@ class Dialogue:
     database: str
     witness: bool = False
     migrations: Migrations = field(default_factory=Migrations)
+    alone: bool = True
     clock: Clock = time.monotonic
     circumstances: Circumstances = field(init=False)
     conflicts: Conflicts = field(init=False)

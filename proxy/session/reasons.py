@@ -98,6 +98,12 @@ STATEMENTS_UNDER_WAY: Final = Refusal(
     detail=_OTHER_CODE,
     hint="Try again, when what it changes is less in use.",
 )
+CHANGE_OF_CODE: Final = Refusal(
+    FEATURE_NOT_SUPPORTED,
+    "consentry: this change of the schema is not available where several workers serve",
+    detail=_OTHER_CODE + " Sessions of other workers could not be waited for.",
+    hint="Make it on a direct connection, or through a consentry of one worker.",
+)
 FUNCTION_CALL: Final = Refusal(INSUFFICIENT_PRIVILEGE, "consentry: the function call message is refused")
 DECISION_CHANGED: Final = Refusal(
     INSUFFICIENT_PRIVILEGE,

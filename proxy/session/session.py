@@ -65,6 +65,8 @@ class Surroundings:
     snapshot_age: float | None = None
     """Seconds that the snapshot of a transaction may be old when something classified is read or written by it."""
     migrations: Migrations = field(default_factory=Migrations)
+    alone: bool = True
+    """No other process serves clients of the same upstream beside this one."""
     passwords: bool = False
     """A client that connects by TLS is asked for its password, and logged in upstream with it."""
 
@@ -384,6 +386,7 @@ class Session:
         dialogue = Dialogue(self.outbox, self._events, transaction, self._private, start.database, witness)
         dialogue.conflicts = Conflicts(self._events, self._surroundings.conflicts)
         dialogue.migrations, dialogue.clock = self._surroundings.migrations, self._surroundings.clock
+        dialogue.alone = self._surroundings.alone
         dialogue.circumstances = Circumstances(
             engine=self._surroundings.engine,
             policies=self._surroundings.policies,

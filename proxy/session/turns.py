@@ -12,7 +12,7 @@ from typing import Final
 from proxy.session.dialogue import Dialogue
 from proxy.session.migrations import redirects
 from proxy.session.outbox import CancelOwn
-from proxy.session.reasons import CHANGE_TOO_LONG, LOCK_NOT_AVAILABLE, STATEMENTS_UNDER_WAY, SessionOver
+from proxy.session.reasons import CHANGE_OF_CODE, CHANGE_TOO_LONG, LOCK_NOT_AVAILABLE, STATEMENTS_UNDER_WAY, SessionOver
 from proxy.verdict import Commit, Verdict
 
 WAIT_SECONDS: Final = 2.0
@@ -30,7 +30,14 @@ class Turns:
     def taken(self, verdict: Verdict) -> Verdict | None:
         """``verdict``, or a refusal of what did not get its turn; None: wait, and ask again with the same message."""
         dialogue = self._dialogue
-        if verdict.refusal is not None or not verdict.has_effects or not self._needs_one(verdict):
+        if verdict.refusal is not None or not verdict.has_effects:
+            return verdict
+        if not dialogue.alone and any(
+            redirects(one.effects) and one.tag != "COMMIT PREPARED" for one in verdict.statements
+        ):
+            # So what is prepared holds none either.
+            return verdict.rejected(CHANGE_OF_CODE)
+        if not self._needs_one(verdict):
             return verdict
         now, migrations = dialogue.clock(), dialogue.migrations
         if dialogue.waits_since is None:

@@ -87,10 +87,17 @@ def database(database: Database) -> Database:
 
 
 @pytest.fixture
-def server(postgres: EmbeddedPostgres, database: Database, tmp_path: Path) -> Iterator[WatchedServer]:
+def alone() -> bool:
+    """No other worker serves."""
+    return True
+
+
+@pytest.fixture
+def server(postgres: EmbeddedPostgres, database: Database, tmp_path: Path, alone: bool) -> Iterator[WatchedServer]:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY + "functions: {trusted: [public.welcome, public.keep]}\n")
-    options = ServerOptions((Address("127.0.0.1", 0),), Address(postgres.host, postgres.port), grace_seconds=0.0)
+    upstream = Address(postgres.host, postgres.port)
+    options = ServerOptions((Address("127.0.0.1", 0),), upstream, grace_seconds=0.0, alone=alone)
     running = WatchedServer(options, ConsentEngine(), policy, database.dsn(), None)
     yield running
     running.stop()
@@ -249,3 +256,25 @@ def test_a_client_that_goes_away_when_its_change_is_done(server: WatchedServer, 
             started = time.monotonic()
             assert errors(other.query(f"SELECT * FROM gone{number}")) == []
             assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("alone", [False])
+@pytest.mark.parametrize("title", CHANGES)
+def test_where_several_workers_serve_nobody_could_be_waited_for(
+    title: str, server: WatchedServer, database: Database
+) -> None:
+    *_, last = CHANGES[title][0].rpartition("; ALTER")
+    change = last if last.startswith(("ALTER", "CREATE", "DROP")) else f"ALTER{last}"
+    with connect(server, database) as maker:
+        for before in ("SELECT 1", "BEGIN"):
+            maker.query(before)
+            refused = errors(maker.query(change))
+            assert refused and refused[0].startswith("E ERROR 0A000 consentry: this change of the schema is not")
+            maker.query("ROLLBACK")
+
+
+@pytest.mark.parametrize("alone", [False])
+@pytest.mark.parametrize("change", PASSES)
+def test_other_changes_are_there_with_several_workers(change: str, server: WatchedServer, database: Database) -> None:
+    with connect(server, database) as maker:
+        assert errors(maker.query(change)) == []
