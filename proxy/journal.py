@@ -89,5 +89,9 @@ class Journal(Protocol):
         soon: bool = False,
     ) -> None:
         """A statement is over. ``rows`` returned or touched, None where its command tag has no count. ``soon``: it may
-        be written a moment after this returned, and does not raise then."""
+        wait for :meth:`flush`, and does not raise then."""
+        ...
+
+    def flush(self) -> None:
+        """Writes what may have waited, before clients are answered. Never raises: the next statement is refused."""
         ...

@@ -1,7 +1,7 @@
 """The audit as a structlog logger: an event passes two processors (time stamp, text) and waits to be written.
 
-What is about to run is written before it may; how something ended that disclosed nothing personal may wait for the next
-event, for a moment at most, so that a busy server writes once for each statement.
+What is about to run is written before it may; how something ended that disclosed nothing personal may wait until the
+client is answered, so that what comes together is written together.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from proxy.verdict import StatementVerdict
 
 _REMEMBERED_STATEMENTS = 4096
 _MOST_WAITING = 1000
-Later = Callable[[Callable[[], None]], object]
 _OBSERVED = Fields('"mode":"observe"')
 
 
@@ -62,8 +61,8 @@ class AuditJournal:
         self._ids = 0
         self._mode: tuple[Fields, ...] = (_OBSERVED,) if observing else ()
         self.tally = Tally()
-        self.later: Later | None = None
-        """Calls :meth:`flush` a moment later. Without it nothing waits."""
+        self.patient = False
+        """Somebody calls :meth:`flush` before clients are answered. Else nothing waits."""
         self._waiting: list[str] = []
         self._statements: dict[int, tuple[StatementVerdict, Policy, Fields]] = {}
         self._log: _Recorder = structlog.wrap_logger(
@@ -102,15 +101,13 @@ class AuditJournal:
         self.tally.events[event] += 1
 
     def _record_soon(self, event: str, *parts: Fields | str) -> None:
-        """Has the event written with the next one, or a moment later."""
-        if self.later is None:
+        """Has the event written with the next one, or by :meth:`flush`."""
+        if not self.patient:
             self._record(event, *parts)
             return
         self._log.record(event, parts)
         self.tally.events[event] += 1
-        if len(self._waiting) == 1:
-            self.later(self.flush)
-        elif len(self._waiting) > _MOST_WAITING:
+        if len(self._waiting) > _MOST_WAITING:
             self._write()
 
     def flush(self) -> None:
@@ -160,7 +157,7 @@ class AuditJournal:
 
     def stop(self) -> None:
         """The process ends in good order: the last event, and the sink is closed."""
-        self.later = None
+        self.patient = False
         self._record("stop")
         self._sink.close()
 

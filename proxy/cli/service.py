@@ -27,9 +27,6 @@ from proxy.wire.client import MessageLimits
 _SUSPENSION_SECONDS: Final = 0.1
 """How long a verdict may outlive the beginning of a suspension that was announced before."""
 
-_LATER_SECONDS: Final = 0.005
-"""How long an event may wait for the next one where nothing personal was disclosed."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -96,8 +93,7 @@ class Service:
 
     async def start(self) -> Address:
         """Accepts connections from now on, and says where. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._journal.later = lambda work: loop.call_later(_LATER_SECONDS, work)
+        self._journal.patient = True
         await self._server.start()
         self._suspending = asyncio.create_task(self._follow_suspensions())
         return self._server.addresses[0]

@@ -158,7 +158,7 @@ class Unanswered(ConnectionError):
 
 class Link:
     """Carries out what the session wants. ``opened`` says whether there is room for this link; ``closed`` is called
-    when nothing of it is left.
+    when nothing of it is left. ``settle`` is called before anything is answered.
     """
 
     def __init__(
@@ -170,6 +170,7 @@ class Link:
         closed: Callable[[Link], None],
         plans: Plans | None = None,
         served: Served | None = None,
+        settle: Callable[[], None] | None = None,
     ) -> None:
         self.client = _Client(self)
         self.session: Session
@@ -181,6 +182,7 @@ class Link:
         self._plans = plans
         self._own: OwnCatalog | None = None
         self._served = served or Served()
+        self._settle = settle
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -210,6 +212,8 @@ class Link:
         """Writes what the session wants written, does what it wants done, and reads whom it can go on with."""
         session = self.session
         outbox = session.outbox
+        if self._settle is not None:
+            self._settle()
         # Emptied before anything is written: a write that fills a side's buffer comes back here by pause_writing.
         if outbox.client:
             pieces, outbox.client = outbox.client, []

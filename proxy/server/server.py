@@ -165,7 +165,14 @@ class Server:
 
     def _accept(self) -> asyncio.Protocol:
         return Link(
-            self._options, self._catalogs, self._new_session, self._opened, self._closed, self._plans, self.served
+            self._options,
+            self._catalogs,
+            self._new_session,
+            self._opened,
+            self._closed,
+            self._plans,
+            self.served,
+            self._surroundings.journal.flush,
         ).client
 
     def _new_session(self, client: str) -> Session:

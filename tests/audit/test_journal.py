@@ -381,11 +381,9 @@ def test_a_start_that_is_refused_says_why(journal: AuditJournal, sink: Lines) ->
 
 
 @pytest.fixture
-def patient(journal: AuditJournal) -> list[Any]:
-    """What the journal asked to be called a moment later."""
-    later: list[Any] = []
-    journal.later = later.append
-    return later
+def patient(journal: AuditJournal) -> AuditJournal:
+    journal.patient = True
+    return journal
 
 
 def kinds(sink: Lines) -> list[list[str]]:
@@ -393,37 +391,33 @@ def kinds(sink: Lines) -> list[list[str]]:
     return [[json.loads(line)["event"] for line in written.splitlines()] for written in sink.lines]
 
 
-def test_a_result_that_may_wait_is_written_with_the_next_event(
-    journal: AuditJournal, sink: Lines, patient: list[Any]
-) -> None:
+def test_a_result_that_may_wait_is_written_with_the_next_event(patient: AuditJournal, sink: Lines) -> None:
     for number in (1, 2):
-        journal.statement(FACTS, f"e{number}", STATEMENT, POLICY, None)
-        journal.result(FACTS, f"e{number}", 1, 0.5, None, soon=True)
+        patient.statement(FACTS, f"e{number}", STATEMENT, POLICY, None)
+        patient.result(FACTS, f"e{number}", 1, 0.5, None, soon=True)
     assert kinds(sink) == [["statement"], ["result", "statement"]]
-    assert len(patient) == 2
-    patient[-1]()
+    patient.flush()
+    patient.flush()
     assert kinds(sink)[2:] == [["result"]]
     assert list(verify(b"".join(sink.lines).splitlines(keepends=True))) == []
 
 
-def test_what_waits_survives_a_sink_that_fails_and_refuses_what_comes_then(
-    journal: AuditJournal, sink: Lines, patient: list[Any]
-) -> None:
-    journal.result(FACTS, "e1", 1, 0.5, None, soon=True)
+def test_what_waits_survives_a_sink_that_fails_and_refuses_what_comes_then(patient: AuditJournal, sink: Lines) -> None:
+    patient.result(FACTS, "e1", 1, 0.5, None, soon=True)
     sink.full = True
     with pytest.raises(OSError, match="No space left"):
-        journal.statement(FACTS, "e2", STATEMENT, POLICY, None)
-    patient[0]()
-    assert journal.tally.failing
+        patient.statement(FACTS, "e2", STATEMENT, POLICY, None)
+    patient.flush()
+    assert patient.tally.failing
     sink.full = False
-    journal.statement(FACTS, "e3", STATEMENT, POLICY, None)
+    patient.statement(FACTS, "e3", STATEMENT, POLICY, None)
     assert [event["event_id"] for line in sink.lines for event in map(json.loads, line.splitlines())] == ["e1", "e3"]
-    assert not journal.tally.failing
+    assert not patient.tally.failing
 
 
-def test_the_end_of_the_process_leaves_nothing_waiting(journal: AuditJournal, sink: Lines, patient: list[Any]) -> None:
-    journal.result(FACTS, "e1", 1, 0.5, None, soon=True)
-    journal.stop()
+def test_the_end_of_the_process_leaves_nothing_waiting(patient: AuditJournal, sink: Lines) -> None:
+    patient.result(FACTS, "e1", 1, 0.5, None, soon=True)
+    patient.stop()
     assert kinds(sink) == [["result", "stop"]]
-    patient[0]()
+    patient.flush()
     assert len(sink.lines) == 1

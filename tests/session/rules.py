@@ -281,6 +281,9 @@ class MemoryJournal:
         assert facts.session and duration_ms >= 0
         self._write("result", event_id, rows, sqlstate)
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
 
 def empty_catalog(database: str, generation: int = 1) -> Catalog:
     return Catalog(database, generation, 180000, {}, {}, frozenset({"public", "pg_catalog"}), {}, {}, {}, {})
