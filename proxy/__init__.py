@@ -25,7 +25,7 @@ The rooms
 ``errors``         refusals and protocol errors, each with its SQLSTATE                                pure
 ``verdict``        the contract between engine, session and audit: Context, Effect, Verdict            pure
 ``settings``       the settings that decisions depend on, with guc.c's transaction semantics           pure
-``copying``        how the rows of a COPY FROM STDIN are checked: a part of that contract                  pure
+``copying``        how the rows of a COPY FROM STDIN are checked: a part of that contract              pure
 ``journal``        how the session tells the audit what happens                                        pure
 ``wire``           bytes <-> messages of protocol 3                                                    pure
 ``session``        one client's protocol state: startup, transaction, statements, replies              pure
