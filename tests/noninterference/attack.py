@@ -120,14 +120,19 @@ def send(connection: Connection, sql: str, mode: Mode) -> Answer:
 
 
 def converse(connection: Connection, steps: Iterable[Step]) -> Iterator[Answer]:
-    """The messages of the extended protocol, one answer for each ``query`` and ``sync``."""
-    pending = b""
+    """The messages of the extended protocol, one answer for each ``query`` and ``sync``.
+
+    Where the steps say themselves what is copied, nothing is sent when the server asks for it: that would race an
+    answer to what they sent, and who is first decides how many Syncs are answered.
+    """
+    pending, copies = b"", False
     for step in steps:
         ((kind, arguments),) = step.items()
         pending += _MESSAGES[kind](arguments)
+        copies = copies or kind in ("copy", "done", "fail")
         if kind in ("query", "sync"):
-            yield connection.ask(pending)
-            pending = b""
+            yield connection.ask(pending, prompted=not copies)
+            pending, copies = b"", False
 
 
 def _bind(portal: str, statement: str, given: Iterable[Any] = (), results: str = "text") -> bytes:

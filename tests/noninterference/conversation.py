@@ -203,12 +203,15 @@ class Connection:
         self._socket.sendall(struct.pack("!i", len(body) + 4) + body)
         self.greeting = self._receive(1)
 
-    def ask(self, data: bytes, ready: int = 1, rows: bytes | None = None) -> Answer:
+    def ask(self, data: bytes, ready: int = 1, rows: bytes | None = None, *, prompted: bool = True) -> Answer:
         """Sends ``data`` and reads up to the ``ready``-th ReadyForQuery. Raises Closed.
 
-        ``rows`` are copied in where the server asks for some; without them it is told that there are none.
+        ``rows`` are copied in where the server asks for some; without them it is told that there are none. Nothing
+        is where it is not ``prompted``: ``data`` says all.
         """
         self.send(data)
+        if not prompted:
+            return self._receive(ready)
         copied = message(b"f", text("nothing to copy")) if rows is None else message(b"d", rows) + message(b"c")
         # A Sync that comes while the server waits for rows is lost on it (protocol section 54.2.6).
         return self._receive(ready, copied + (SYNC if data.endswith(SYNC) else b""))
@@ -246,7 +249,7 @@ class Connection:
         messages: list[Message] = []
         while ready:
             kind, body = self._message(messages)
-            if kind == "G":
+            if kind == "G" and copied:
                 self._socket.sendall(copied)
             elif kind == "Z":
                 ready -= 1
