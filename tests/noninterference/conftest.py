@@ -12,5 +12,7 @@ from proxy.demo.postgres import EmbeddedPostgres
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """Takes the place of the run's server for the tests of this folder."""
-    with EmbeddedPostgres(version=request.config.getoption("--postgres")) as server:
+    # Plans change when autovacuum comes by, which is not at once for both databases.
+    settings = {"autovacuum": "off"}
+    with EmbeddedPostgres(version=request.config.getoption("--postgres"), settings=settings) as server:
         yield server
