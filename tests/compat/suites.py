@@ -49,6 +49,8 @@ class Suite:
     setup: str = ""
     extensions: tuple[str, ...] = ()
     """Made where the server has them; tests that need others fail directly, too."""
+    postgres: int = 18
+    """The major version of the server that it runs against. What needs contributed extensions takes Debian's."""
     unavoidable: dict[str, str] = field(default_factory=dict)
 
 
@@ -97,6 +99,12 @@ def _django_settings(folder: Path, target: Target) -> None:
     )
 
 
+_DJANGO_TESTS: Final = """
+    backends schema introspection postgres_tests queries aggregation transactions transaction_hooks
+    basic update delete bulk_create get_or_create update_only_fields force_insert_update select_for_update
+    model_inheritance many_to_many one_to_one constraints
+"""
+_CONFORMING: Final = "`standard_conforming_strings` stays on"
 _FAST_PATH: Final = "by the fast-path function call, which consentry refuses"
 
 SUITES: Final = {
@@ -153,20 +161,23 @@ SUITES: Final = {
             setup="CREATE SCHEMA test_schema; CREATE SCHEMA test_schema_2;"
             f" ALTER DATABASE {DATABASE} SET default_text_search_config = 'pg_catalog.simple'",
             extensions=("hstore", "citext"),
+            postgres=15,
         ),
         Suite(
             name="Django",
             source="Django==5.2.8",
-            covers="`backends schema introspection postgres_tests queries aggregation transactions`",
+            covers="what speaks of the database (`schema`, `queries`, `postgres_tests` …) or writes (`bulk_create` …)",
             requirements=("Django==5.2.8", "psycopg[binary]", "unittest-xml-reporting", "jinja2", "pillow", "tblib"),
             command=lambda _: [
                 *("runtests.py", "--settings=compat_settings", "--noinput", "--parallel=1"),
-                *"backends schema introspection postgres_tests queries aggregation transactions".split(),
+                *_DJANGO_TESTS.split(),
             ],
             environment=lambda _: {},
             folder="tests",
             prepare=_django_settings,
             databases=("django_one", "django_two"),
+            postgres=15,
+            unavoidable={"conforming_strings_off$": _CONFORMING},
         ),
         Suite(
             name="psycopg",
@@ -184,7 +195,7 @@ SUITES: Final = {
             extensions=("hstore",),
             unavoidable={
                 "enc|latin|ascii|euc|test_typeinfo": "`client_encoding` stays UTF8, and `set_config` takes literals",
-                r"\boff\]": "`standard_conforming_strings` stays on",
+                r"\boff\]": _CONFORMING,
                 "test_set_transaction_param_reset": "`set_config` with a computed name",
             },
         ),
