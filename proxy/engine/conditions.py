@@ -14,6 +14,7 @@ from datetime import timedelta
 
 from proxy.catalog.model import Catalog, Column, Relation
 from proxy.engine.aliases import alias
+from proxy.engine.clock import NOW, local_now
 from proxy.policy.model import (
     Account,
     AccountCondition,
@@ -317,15 +318,9 @@ def _only(value: str) -> str:
 
 
 def _now(column: Column | None, time_zone: str) -> str | None:
-    """The statement's own time, comparable with ``column``; None if the column tells no time.
-
-    Not ``now()``: that is the transaction's start, and a withdrawal since then would go unseen.
-    """
-    now = "pg_catalog.statement_timestamp()"
+    """The statement's own time, comparable with ``column``; None if the column tells no time."""
     if column is None:
         return None
     if column.base_type == _TIMESTAMPTZ:
-        return now
-    if column.base_type in (_TIMESTAMP, _DATE):
-        return f"pg_catalog.timezone({literal(time_zone)}, {now})"
-    return None
+        return NOW
+    return local_now(time_zone) if column.base_type in (_TIMESTAMP, _DATE) else None

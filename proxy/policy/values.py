@@ -91,8 +91,9 @@ def _zones() -> frozenset[str]:
 
 
 def _time_zone(text: str) -> str:
-    # A machine without time zone data knows none; the upstream then has the word when the policy is loaded.
-    if text != "UTC" and _zones() and text not in _zones():
+    if text != "UTC" and not _zones():
+        raise ValueError("this machine has no time zone data: install tzdata, or use UTC")
+    if text != "UTC" and text not in _zones():
         raise ValueError(f"'{text}' is not a time zone such as UTC or Asia/Shanghai")
     return text
 
