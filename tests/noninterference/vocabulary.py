@@ -51,7 +51,8 @@ _UNUSED = """
     json_populate json_to jsonb_populate jsonb_to array_send array_out record format get_bit set_b bit convert
     shobj obj_ col_ amvalid macaddr8 tsvector_update tsquery multirange pg_replication pg_read pg_ls pg_stat
     ts_debug ts_parse ts_token texticregex bpchariclike unicode xml_is tstzrange daterange to_ascii timezone
-    array_to_json
+    array_to_json textcmp text_pattern_cmp namecmp textnamecmp nametextcmp bpcharcmp bpchar_pattern_cmp byteacmp
+    uuid_cmp bitcmp network_cmp jsonb_cmp
 """.split()
 
 
