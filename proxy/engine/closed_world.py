@@ -109,7 +109,7 @@ def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
                 way_out="Use COPY … TO STDOUT or FROM STDIN (\\copy in psql).",
                 policy=policy,
             )
-        case "ListenStmt" if node.get("conditionname") not in policy.trusted_channels and not code:
+        case "ListenStmt" if not policy.trusts_channel(node["conditionname"], state.role):
             raise denied(
                 f'LISTEN on channel "{node.get("conditionname")}" is not available',
                 detail="A notification carries what triggers put into it, and nobody here can judge that.",

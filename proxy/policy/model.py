@@ -241,6 +241,12 @@ class Policy:
         """The role's entry, else the fallback ``'*'``, else None: a role without purposes."""
         return self.roles.get(name) or self.roles.get("*")
 
+    def trusts_channel(self, channel: str, role: Role | None) -> bool:
+        """May ``role`` hear what is notified on ``channel``? A notification carries what triggers put into it."""
+        if role is not None and role.code:
+            return True
+        return channel in self.trusted_channels or "*" in self.trusted_channels
+
 
 # --- what decide() returns -------------------------------------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class PurposeForm(Form):
     self_: bool = Field(default=False, alias="self")
     """Only rows whose subject is the session's consentry.subject."""
     erase: bool = False
-    """May set to NULL what it does not see. Not enforced yet."""
+    """May set to NULL, or to its default, what it does not see."""
     notice: NoticeForm | None = None
     """What people were told about it."""
 
@@ -224,7 +224,7 @@ class RoleForm(Form):
     recipient: Literal["internal", "third_party"] = "internal"
     """Whether it stands for somebody else."""
     manages: list[Text] = Field(default_factory=list)
-    """Kinds of subject whose consent and account state it may write. Not enforced yet."""
+    """Kinds of subject whose consent, account state and keys it may write."""
     ddl: bool = False
     """May change definitions."""
     code: bool = False
@@ -287,7 +287,7 @@ class ObjectsForm(Form):
 
 
 class ChannelsForm(Form):
-    """Notification channels that may be listened to. Not enforced yet."""
+    """Notification channels that may be listened to: ``NOTIFY`` carries what triggers put into it."""
 
     trusted: list[Text] = Field(default_factory=list)
     """Names of channels."""
@@ -411,7 +411,7 @@ class PolicyForm(Form):
     views: ObjectsForm = Field(default_factory=ObjectsForm)
     """Views that may be read as they are."""
     channels: ChannelsForm = Field(default_factory=ChannelsForm)
-    """Channels that may be listened to. Not enforced yet."""
+    """Channels that may be listened to."""
     defaults: DefaultsForm = Field(default_factory=DefaultsForm)
     """Outcomes and conditions that have one answer for the whole policy."""
     suspensions: list[SuspensionForm] = Field(default_factory=list)

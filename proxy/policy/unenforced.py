@@ -22,8 +22,6 @@ def _limits(file: PolicyFile) -> Iterator[tuple[Place, str]]:
                 yield ("bulk", index, key), f"bulk.{key}"
     if file.form.exemptions:
         yield ("exemptions",), "exemptions"
-    if file.form.channels.trusted:
-        yield ("channels", "trusted"), "channels.trusted"
 
 
 def _keys(file: PolicyFile) -> Iterator[tuple[Place, str]]:

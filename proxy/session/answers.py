@@ -58,7 +58,7 @@ class Answers:
             backend.ERROR_RESPONSE: self._error,
             backend.NOTICE_RESPONSE: self._notice,
             backend.PARAMETER_STATUS: self._parameter,
-            backend.NOTIFICATION_RESPONSE: lambda _: None,
+            backend.NOTIFICATION_RESPONSE: self._notification,
         }
         self._answers: Final[Mapping[int, Callable[[int, bytes, Reply], bytes | None]]] = {
             backend.READY_FOR_QUERY: self._is_ready,
@@ -131,7 +131,13 @@ class Answers:
                 self._dialogue.upstream_ending = fields.get("C", "")
         if kind == backend.PARAMETER_STATUS:
             self._parameter(whole)
+        if kind == backend.NOTIFICATION_RESPONSE:
+            return self._notification(whole)
         return self._dialogue.inquiry.judge(kind, whole)
+
+    def _notification(self, whole: bytes) -> bytes | None:
+        """Of a channel that was trusted when the session began to listen, and no longer is, nothing is heard."""
+        return None if self._dialogue.circumstances.may_hear(backend.read_channel(whole)) else b""
 
     def _is_ready(self, _kind: int, whole: bytes, head: Reply) -> bytes | None:
         self._ready(whole, head)

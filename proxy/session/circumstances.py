@@ -282,6 +282,11 @@ class Circumstances:
         self._basis = self._last[1]
         return self._basis
 
+    def may_hear(self, channel: str) -> bool:
+        """The policy in force lets this session hear what is notified on ``channel``."""
+        policy = self._policies.of(self._database)
+        return policy is not None and policy.trusts_channel(channel, policy.role(self._role))
+
     def _in_force(self) -> Policy:
         policy = self._policies.of(self._database)
         if policy is None:

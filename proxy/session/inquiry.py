@@ -118,8 +118,6 @@ class Inquiry:
             case backend.READY_FOR_QUERY:
                 self.status = whole[5]
                 self._finish(Answer(self._columns, self._rows, *self._error))
-            case backend.NOTIFICATION_RESPONSE:
-                return None
             case backend.PARAMETER_STATUS:
                 return b"" if backend.read_parameter(whole)[0] in _OURS else None
             case _ if kind not in _SILENT:

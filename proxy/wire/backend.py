@@ -107,6 +107,11 @@ def read_parameter(whole: bytes) -> tuple[str, str]:
     return parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
 
 
+def read_channel(whole: bytes) -> str:
+    """The channel of a NotificationResponse, which begins with the number of the process that notified."""
+    return whole[9:].partition(b"\0")[0].decode("utf-8", "replace")
+
+
 def read_authentication(whole: bytes) -> int:
     """The code that says which Authentication message this is."""
     if len(whole) < 9:

@@ -47,6 +47,8 @@ def upstream_message(line: str) -> bytes:
             return backend.message(ord(kind), rest.encode() + b"\0")
         case "S":
             return backend.message(ord(kind), rest.replace("=", "\0").encode() + b"\0")
+        case "A":
+            return backend.message(ord(kind), b"\0\0\0\7" + rest.encode() + b"\0a payload\0")
         case _ if kind in _EMPTY:
             return backend.message(ord(kind), b"")
         case _:
@@ -96,6 +98,8 @@ def upstream_line(whole: bytes) -> str:
             fields = backend.read_fields(whole)
             severity = "" if fields["V"] != "FATAL" else "FATAL "
             return f"{chr(kind)} {severity}{fields['C']} {fields['M']}"
+        case backend.NOTIFICATION_RESPONSE:
+            return f"A {backend.read_channel(whole)}"
         case backend.COMMAND_COMPLETE:
             return f"C {backend.read_tag(whole).decode()}"
         case _:

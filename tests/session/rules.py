@@ -41,7 +41,7 @@ from proxy.verdict import (
 )
 from tests.session.row_checks import with_checks
 
-POLICY = Policy("rules", "0" * 64, Contact(), {}, {}, {}, {}, {})
+POLICY = Policy("rules", "0" * 64, Contact(), {}, {}, {}, {}, {}, trusted_channels=("note", "news"))
 
 _NAME = r'"?([\w.]+)"?'
 _TRACKED = ("consentry.", "search_path", "role", "session_authorization")

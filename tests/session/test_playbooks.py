@@ -209,6 +209,11 @@ PLAYBOOKS = {
         >client S application_name\0me\0
         >client N 00000 hello
         """,
+    "what is notified on a channel that is not trusted is not heard": """
+        upstream> A secrets
+        upstream> A note
+        >client A note
+        """,
     "a setting that changes how text is read ends the session": """
         upstream> S standard_conforming_strings=off
         >upstream X
