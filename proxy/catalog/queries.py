@@ -276,6 +276,16 @@ WHERE deptype IN ('n', 'a', 'i') AND (
       AND objsubid = 0
       AND refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)))
 """
+# Up to PostgreSQL 14 what generates a column is a dependency of the column (heap.c, StoreAttrDefault).
+_GENERATED = """
+UNION SELECT class, object, d.refclassid, d.refobjid, NULL, NULL
+FROM wanted JOIN pg_catalog.pg_attrdef a ON class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND a.oid = object
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  AND d.objid = a.adrelid AND d.objsubid = a.adnum
+WHERE d.deptype = 'a' AND d.refclassid IN (
+  'pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_proc'::pg_catalog.regclass,
+  'pg_catalog.pg_type'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+"""
 
 
 def _trees(table: str, of_class: str, key: str, tree: str) -> str:
@@ -301,7 +311,7 @@ _TREES = " UNION ALL ".join(
 
 # Dependencies on what initdb pinned are recorded nowhere, so the stored expressions are asked themselves. Names in a
 # tree escape their spaces, so no identifier can look like a field of a node (outfuncs.c, outToken).
-CODE = rf"""{_WANTED} {_DEPENDENCIES}
+CODE = rf"""{_WANTED} {_DEPENDENCIES} {_GENERATED}
 UNION ALL
 SELECT class AS user_class, object AS user, NULL AS class, NULL AS oid,
        ARRAY(SELECT DISTINCT m[1]::pg_catalog.oid
