@@ -23,8 +23,9 @@ _REACHING = re.compile(
     | pg_stat_get_.* | pg_stat_reset.* | pg_stat_clear.* | pg_stat_have_stats | pg_stat_force.*
     | pg_prepared_statement | pg_cursor | pg_lock_status | pg_mcv_list_items | pg_get_shmem_allocations.*
     | pg_get_backend_memory_contexts | pg_log_backend_memory_contexts | pg_show_all_file_settings | pg_hba_file_rules
-    | pg_get_wal_.* | pg_walfile_.* | pg_switch_wal | pg_backup_.* | pg_create_restore_point | pg_promote | pg_wal_.*
-    | pg_reload_conf | pg_rotate_logfile | pg_terminate_backend | pg_cancel_backend
+    | pg_get_wal_.* | pg_walfile_.* | pg_switch_wal | pg_wal_.*
+    | pg_backup_.* | pg_(start|stop)_backup | pg_create_restore_point | pg_promote
+    | pg_reload_conf | pg_rotate_logfile(_old)? | pg_terminate_backend | pg_cancel_backend
     | pg_restore_.*_stats | pg_clear_.*_stats | binary_upgrade_.* | pg_event_trigger_.* | pg_export_snapshot
     | pg_import_system_collations | pg_get_multixact_members
     | pg_nextoid | pg_stop_making_pinned_objects | pg_available_wal_summaries | pg_get_loaded_modules
