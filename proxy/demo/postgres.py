@@ -37,6 +37,8 @@ ACCOUNT = "pgserver"
 TRUST = ("local all all trust", "host all all 127.0.0.1/32 trust")
 START_ATTEMPTS = 3
 PACKAGED = "/usr/lib/postgresql/{version}/bin"
+PROGRAMS = "POSTGRES_PROGRAMS"
+"""The environment variable that names a folder with a server's programs, ``{version}`` standing for its major one."""
 
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -49,14 +51,16 @@ class PostgresUnavailable(RuntimeError):
 
 
 def binaries(version: int = 18) -> Path:
-    """The folder with `postgres`, `psql` and `pgbench` of a major version: the wheel's, else that of a Debian package.
-    Raises PostgresUnavailable where there is neither."""
-    if version in POSTGRES_VERSIONS:
-        return Path(POSTGRES_VERSIONS[version])
-    packaged = Path(PACKAGED.format(version=version))
-    if not (packaged / "postgres").is_file():
-        raise PostgresUnavailable(f"no embedded PostgreSQL {version}; there are {sorted(POSTGRES_VERSIONS)}")
-    return packaged
+    """The folder with `postgres`, `initdb` and `pg_ctl` of a major version: the one that the environment names, else
+    the wheel's, else that of a Debian package. Raises PostgresUnavailable where there is none."""
+    named = os.environ.get(PROGRAMS, "").replace("{version}", str(version))
+    places = [named, POSTGRES_VERSIONS.get(version, ""), PACKAGED.format(version=version)]
+    for folder in (Path(place) for place in places if place):
+        if (folder / "postgres").is_file():
+            return folder
+    raise PostgresUnavailable(
+        f"no embedded PostgreSQL {version}; there are {sorted(POSTGRES_VERSIONS)}, and what ${PROGRAMS} names"
+    )
 
 
 def server_version(version: int = 18) -> str:

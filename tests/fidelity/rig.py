@@ -17,6 +17,7 @@ from tests.fidelity import data
 from tests.fidelity.comparison import Tally
 from tests.fidelity.peer import Peer
 from tests.fidelity.runner import Player, Side
+from tests.fix_postgres import create_database
 from tests.fix_proxy import Proxy
 
 DATABASE = "regression"
@@ -73,7 +74,7 @@ class Rig:
     def _server(self, name: str) -> EmbeddedPostgres:
         server = self._stack.enter_context(EmbeddedPostgres(version=18))
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0 STRATEGY file_copy")
+            create_database(connection, DATABASE, "template0")
         with psycopg.connect(server.dsn(SUPERUSER, DATABASE), autocommit=True) as connection:
             connection.execute(PROTECTED)
         results = self._folder / f"build-{name}" / "results"

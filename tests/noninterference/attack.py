@@ -14,6 +14,8 @@ of its own, or a mapping:
                design; ``less``: shows everybody less, by design (statistics of protected tables)
 ``xfail``      a known leak, and why
 ``purpose``    of the session; default ``marketing``
+``since``      the major version of PostgreSQL that has what it uses, or gives roles what they need for it. On an older
+               one it has no twin, and need not tell the databases apart without consentry
 =============  =======================================================================================================
 
 A mapping with ``sequence`` is something else: statements that change the databases, see ``sequence.py``.
@@ -58,6 +60,7 @@ class Attack:
     twin: Literal["same", "less", "refused", "restricted", "later"] = "same"
     xfail: str | None = None
     purpose: str = "marketing"
+    since: int = 14
 
     def __str__(self) -> str:
         return f"{self.group}: {self.name}"

@@ -103,7 +103,7 @@ CREATE TABLE scratch (id int PRIMARY KEY DEFAULT nextval('clinic.numbering'), wo
 CREATE VIEW patient_list AS SELECT id, ward, name, born FROM patients;
 CREATE VIEW patient_names AS SELECT id, upper(name) AS name FROM patient_list;
 CREATE VIEW patient_guard WITH (security_barrier) AS SELECT id, ward, email FROM patients WHERE ward <> 'locked';
-CREATE VIEW patient_invoker WITH (security_invoker) AS SELECT * FROM patient_list;
+CREATE VIEW patient_invoker AS SELECT * FROM patient_list;
 CREATE VIEW patient_rich AS SELECT id, ward FROM patients WHERE salary > 1500;
 CREATE VIEW ward_sizes AS SELECT ward, count(*) AS n, max(salary) AS most, avg(length(name)) AS wide FROM patients GROUP BY ward;
 CREATE VIEW patient_edit AS SELECT id, ward, nick FROM patients WHERE id < 1000 WITH LOCAL CHECK OPTION;
@@ -200,8 +200,11 @@ CREATE TABLE traps.patients (id int, name text);
 CREATE TYPE traps.text AS (word varchar);
 
 DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 150000 THEN
+        ALTER VIEW clinic.patient_invoker SET (security_invoker);
+    END IF;
     IF current_setting('server_version_num')::int >= 180000 THEN
-        ALTER TABLE clinic.births ADD COLUMN mother_upper text GENERATED ALWAYS AS (upper(mother)) VIRTUAL;
+        EXECUTE 'ALTER TABLE clinic.births ADD COLUMN mother_upper text GENERATED ALWAYS AS (upper(mother)) VIRTUAL';
     END IF;
 END $$;
 GRANT USAGE, CREATE ON SCHEMA clinic, traps, operators TO PUBLIC;

@@ -11,6 +11,7 @@ import psycopg
 import yaml
 
 from proxy.demo.postgres import SUPERUSER, EmbeddedPostgres
+from tests.fix_postgres import create_database
 from tests.fix_proxy import Proxy
 from tests.noninterference import clinic_rows, rows
 from tests.noninterference.conversation import Connection
@@ -86,10 +87,10 @@ def make(postgres: EmbeddedPostgres, prefix: str, *, analyze: bool) -> tuple[str
     schema = "".join((HERE / file).read_text("utf-8") for file in ("schema.sql", "clinic.sql"))
     telephone = (HERE / "telephone.sql").read_text("utf-8")
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {template} STRATEGY file_copy".encode())
+        create_database(connection, template)
         _run(postgres, template, schema)
         for side, name in enumerate(names):
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
+            create_database(connection, name, template)
             set_up(connection, name)
             _run(
                 postgres,

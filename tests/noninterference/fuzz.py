@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 from proxy.demo.postgres import EmbeddedPostgres
+from tests.fix_postgres import SERVERS
 from tests.noninterference import generator, sqlsmith
 from tests.noninterference.databases import Pair, pair
 from tests.noninterference.runner import VECTORS, Numbered, Runner, Tally
@@ -140,7 +141,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--vectors", type=int, default=VECTORS, help="of values for each shape")
     parser.add_argument("--state", type=Path, default=None, help="file to go on from (with --source)")
     parser.add_argument("--source", choices=("generator", "sqlsmith"), default=None)
-    parser.add_argument("--postgres", type=int, choices=(16, 18), default=18)
+    parser.add_argument("--postgres", type=int, default=18, help=SERVERS)
     parser.add_argument("--top", type=int, default=15, help="how many kinds of refusals and errors to list")
     return parser.parse_args()
 

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 
 from proxy.demo.postgres import EmbeddedPostgres
+from tests.fix_postgres import create_database
 from tests.noninterference import cells
 from tests.noninterference.cells import Cells, Hidden
 from tests.noninterference.databases import POLICY, Pair, pair, set_up
@@ -64,7 +65,7 @@ class Scratch:
         first, second = (f"{name}_{number}" for name in self._made.names)
         with psycopg.connect(self._postgres.dsn(), autocommit=True) as connection:
             for name, made in zip((first, second), self._made.names, strict=True):
-                connection.execute(f"CREATE DATABASE {name} TEMPLATE {made} STRATEGY file_copy".encode())
+                create_database(connection, name, made)
                 set_up(connection, name)
         self.pair = self._made._replace(names=(first, second))
         self._owners = [psycopg.connect(self._postgres.dsn(database=name), autocommit=True) for name in self.pair.names]

@@ -36,6 +36,8 @@ through consentry and directly: the same answers, and the same cells.
 ``twin``        ``same`` (default): the same for ``director`` as without consentry; ``refused`` by design; ``less``: not
                 refused, but shows less; ``later``: a known defect
 ``xfail``       a known defect, and why
+``since``       the major version of PostgreSQL that has what it uses. On an older one it has no twin and no
+                ``answers``, and need not show without consentry
 ==============  ======================================================================================================
 
 What a sequence makes (tables, functions) may be anything: its databases are made anew where more than rows changed.
@@ -75,6 +77,7 @@ class Sequence:
     blind: bool = False
     twin: Literal["same", "less", "refused", "later"] = "same"
     xfail: str | None = None
+    since: int = 14
 
     def __str__(self) -> str:
         return f"{self.group}: {self.name}"
