@@ -171,9 +171,13 @@ _read_short_origins = lru_cache(maxsize=4096)(_read_origins)
 
 
 def read_types(whole: bytes) -> tuple[int, ...]:
-    """The OIDs of a ParameterDescription."""
-    count = _INT16.unpack_from(whole, 5)[0]
-    if len(whole) != 7 + 4 * count:
+    """The OIDs of a ParameterDescription.
+
+    PostgreSQL prepares texts of any number of parameters, and of the count sends the low 16 bits (postgres.c,
+    exec_describe_statement_message).
+    """
+    count, rest = divmod(len(whole) - 7, 4)
+    if rest or _INT16.unpack_from(whole, 5)[0] != count & 0xFFFF:
         raise ProtocolViolation("malformed ParameterDescription from the upstream")
     return unpack_from(f"!{count}I", whole, 7)
 

@@ -54,6 +54,16 @@ def test_origins_are_those_of_the_columns_that_come_from_a_table(columns: list[t
                 backend.read_origins(backend.message(backend.ROW_DESCRIPTION, malformed))
 
 
+@pytest.mark.parametrize("count", [0, 1, 65535, 65536, 65537])
+def test_types_of_parameters(count: int) -> None:
+    """PostgreSQL prepares more parameters than can be counted in 16 bits, and sends what is left of the count."""
+    body = (count % 65536).to_bytes(2, "big") + b"\0\0\0\x17" * count
+    assert backend.read_types(backend.message(backend.PARAMETER_DESCRIPTION, body)) == (23,) * count
+    for malformed in (body + b"\0", body + b"\0\0\0\x17", body[:-1]):
+        with pytest.raises(ProtocolViolation):
+            backend.read_types(backend.message(backend.PARAMETER_DESCRIPTION, malformed))
+
+
 @given(portal=name, statement=name, other=name, rest=st.binary(max_size=50))
 def test_a_bind_keeps_all_but_the_statements_name(portal: bytes, statement: bytes, other: bytes, rest: bytes) -> None:
     whole = frontend.bind(portal, statement, rest)
