@@ -105,6 +105,7 @@ _DJANGO_TESTS: Final = """
     model_inheritance many_to_many one_to_one constraints
 """
 _CONFORMING: Final = "`standard_conforming_strings` stays on"
+_ENCODING: Final = "`client_encoding` stays UTF8"
 _FAST_PATH: Final = "by the fast-path function call, which consentry refuses"
 
 SUITES: Final = {
@@ -220,6 +221,11 @@ SUITES: Final = {
             environment=lambda _: {},
             setup="CREATE DOMAIN uint64 AS numeric(20, 0)",
             extensions=("hstore", "ltree"),
+            postgres=15,
+            unavoidable={
+                "::TestConnSimpleProtocolRefusesNonStandardConformingStrings$": _CONFORMING,
+                "::TestConnSimpleProtocolRefusesNonUTF8ClientEncoding$": _ENCODING,
+            },
         ),
         Suite(
             name="pgjdbc",
