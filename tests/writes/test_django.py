@@ -5,6 +5,7 @@ Each play runs twice, directly and through consentry: what it gives back and wha
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ if not conf.settings.configured:
 db = pytest.importorskip("django.db", reason=REASON)
 crm = pytest.importorskip("tests.writes.crm.models", reason=REASON)
 plays = pytest.importorskip("tests.writes.crm.plays", reason=REASON)
+changes = pytest.importorskip("tests.writes.crm.changes", reason=REASON)
+management = pytest.importorskip("django.core.management", reason=REASON)
 
 TABLES = ("customer", "consent", "order", "parcel", "profile", "member", "tag", "customer_tags")
 DATA = f"""
@@ -260,6 +263,25 @@ def test_a_refusal_within_a_savepoint_leaves_the_rest(proxied: As, tables: Datab
         crm.Order.objects.create(customer_id=1, **ORDER)
     assert tables.execute("SELECT visits FROM crm_customer WHERE id = 3") == [(7,)]
     assert tables.execute("SELECT customer_id FROM crm_order WHERE number = 'N1'") == [(1,)]
+
+
+def test_migrations(directly: As, database: Database, address: tuple[str, int]) -> None:
+    """By a role that may change the schema and sees what it changes: the tables are those of a direct connection."""
+    assert directly
+    made = []
+    direct = database.postgres.host, database.postgres.port
+    for route in (direct, address):
+        database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION registrar")
+        _use(database, *route, "registrar")
+        changes.change()
+        described = io.StringIO()
+        management.call_command("inspectdb", stdout=described)
+        made.append((described.getvalue(), database.execute("SELECT indexdef FROM pg_indexes ORDER BY 1")))
+        assert "crm_label" in described.getvalue()
+    assert made[0] == made[1]
+    with pytest.raises(db.ProgrammingError, match=r"RENAME would take public\.crm_order\.address out from under"):
+        changes.shed()
+    db.connection.close()
 
 
 def test_who_may_erase_empties_what_is_masked(proxied: As, tables: Database) -> None:
