@@ -176,6 +176,7 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
         for row in columns
         if row["generated"] == "s" or (row["generated"] and row["not_null"])
     ]
+    defaulted = frozenset(found[number] for number in may_fail if number in found)
     for row in rows.group("indexes", relation):
         # Among the columns of an index 0 stands for an expression, among those that one names for the whole row.
         every = {*filter(None, row["every"]), *row["named"]}
@@ -183,7 +184,20 @@ def evaluations(rows: SystemRows, relation: int) -> tuple[Evaluation, ...]:
             index = rows.row("relations", row["oid"])
             kind: Literal["columns", "index"] = "columns" if row["is_plain"] else "index"
             name = index["name"] if index is not None else ""
-            made.append(Evaluation(kind, name, named(every), not row["is_valid"], row["is_unique"], row["may_fail"]))
+            compared = named({*filter(None, row["numbers"]), *row["named"]}) if row["is_unique"] else frozenset()
+            filled = compared if row["nulls_alike"] or not row["is_plain"] else compared & defaulted
+            made.append(
+                Evaluation(
+                    kind,
+                    name,
+                    named(every),
+                    always=not row["is_valid"],
+                    unique=row["is_unique"],
+                    compared=compared,
+                    filled=filled,
+                    may_fail=row["may_fail"],
+                )
+            )
     partitioned = rows.row("partitioned", relation)
     if partitioned is not None:
         made.append(Evaluation("partition", "", named(partitioned["numbers"])))

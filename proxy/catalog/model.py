@@ -110,6 +110,10 @@ class Evaluation:
     always: bool = False
     unique: bool = False
     """It also compares the row with others."""
+    compared: frozenset[str] = frozenset()
+    """Where it does: the columns by which rows are compared, and those that say which rows are; '' for any."""
+    filled: frozenset[str] = frozenset()
+    """Those of ``compared`` by which a row may be equal to others although it leaves them out."""
     may_fail: bool = True
     """Beside that: of an index or a generated column that nothing in its expressions can fail, whatever is stored."""
 

@@ -216,6 +216,9 @@ _SOURCES = (
            "indisvalid AND indpred IS NULL AS is_whole, indisvalid AS is_valid, "
            f"indkey::pg_catalog.int2[] AS every, {_named_in('indexprs')} || {_named_in('indpred')} AS named, "
            "indexprs IS NULL AND indpred IS NULL AS is_plain, indisunique OR indisexclusion AS is_unique, "
+           # From version 15 on.
+           "indisunique AND COALESCE((pg_catalog.to_jsonb(pg_index) OPERATOR(pg_catalog.->>) 'indnullsnotdistinct')"
+           "::pg_catalog.bool, false) AS nulls_alike, "
            f"{_may_fail('indexprs')} OR {_may_fail('indpred')} AS may_fail",
            order="indrelid, NOT indisprimary, indexrelid", of_relations=True, code=Class.RELATION),
     Source("partitioned", "pg_partitioned_table", "partrelid",

@@ -14,6 +14,7 @@ from proxy.catalog.model import Access, Column, Relation
 from proxy.copying import COPY_BINARY_TYPES, CopyCheck, CopyFormat, CopyGroup
 from proxy.engine.aliases import alias
 from proxy.engine.claims import Claim, claims
+from proxy.engine.compared import Compared
 from proxy.engine.conditions import BASE, RowConditions
 from proxy.engine.forms import copied_columns
 from proxy.engine.grounds import Grounds
@@ -25,7 +26,7 @@ from proxy.engine.resolve import Resolved
 from proxy.engine.row_checks import Check, Written, failing
 from proxy.engine.secured import Viewer, column_use, look
 from proxy.engine.session_state import SessionState
-from proxy.engine.write_refusals import claiming_refused, managing_refused, writing_refused
+from proxy.engine.write_refusals import claiming_refused, comparing_refused, managing_refused, writing_refused
 from proxy.errors import Refusal
 from proxy.policy.model import (
     AccountCondition,
@@ -127,6 +128,10 @@ class _Copy:
         lacking = self.grounds.protected.managed.get(self.relation.oid, Managed()).rows - manages
         if lacking:
             raise managing_refused(self.relation, (), lacking, self.state)
+        viewer = Viewer(self.state.policy, self.state.context.role, self.purpose, self.state.subject, self.grounds.now)
+        telling = Compared(self.relation, viewer, self.catalog, self.grounds.protected).telling("insert", frozenset())
+        if telling:
+            raise comparing_refused(self.relation, telling, self.facts.tag, self.purpose, self.state)
 
     def _format(self) -> CopyFormat:
         version = self.catalog.server_version

@@ -16,17 +16,18 @@ from dataclasses import dataclass
 from proxy.catalog.model import Column, Evaluation
 from proxy.engine.aliases import alias
 from proxy.engine.classification import family
+from proxy.engine.compared import Compared, beside, called, may_fail
 from proxy.engine.index_entries import BESIDE_OTHERS, may_be_long
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused, unsupported
 from proxy.engine.row_checks import failing_as
 from proxy.engine.secured import look, unrestricted
-from proxy.engine.write_refusals import evaluating_refused
+from proxy.engine.write_refusals import comparing_refused, evaluating_refused
 from proxy.policy.model import Decision, Outcome, Use
 from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.splice import Change
-from proxy.sql.writing import Action, Assignment, Given
+from proxy.sql.writing import Action, Assignment, Given, names_set
 
 _VALUE, _ROW = alias("x"), alias("w")
 _SHORT = 512
@@ -65,16 +66,25 @@ class Evaluated:
 
         Raises PolicyRefused (42501) where that is so in every row; Refused (0A000) for a form that cannot be guarded.
         """
-        if not self.hidden:
-            return
         for action in self.part.modification.actions:
-            if action.event == "update":
+            self._check_compared(action)
+            if action.event == "update" and self.hidden:
                 self._check(action, edits)
 
+    def _check_compared(self, action: Action) -> None:
+        if action.event == "delete":
+            return
+        compared = Compared(self.table, self.part.viewer(Use.READ), self.part.catalog, self.part.grounds.protected)
+        telling = compared.telling(action.event, self._assigned(action))
+        if telling:
+            raise comparing_refused(self.table, telling, self.part.facts.tag, self.part.purpose, self.part.state)
+
+    def _assigned(self, action: Action) -> frozenset[str]:
+        """What is set, by the names of the table."""
+        return frozenset(self.inner.get(name, name) for name in names_set(action))
+
     def _check(self, action: Action, edits: list[Change]) -> None:
-        names = [one.column for one in action.assignments if one.column is not None]
-        assigned = {self.inner.get(name, name) for name in names}
-        demands = list(self._demands(assigned))
+        demands = list(self._demands(self._assigned(action)))
         if not demands:
             return
         if self.part.relation.kind == "v":
@@ -89,16 +99,11 @@ class Evaluated:
         for one in demands:
             self._guard_length(action, one, edits)
 
-    def _demands(self, assigned: set[str]) -> Iterator[_Demand]:
-        columns = frozenset(column.name for column in self.table.columns)
+    def _demands(self, assigned: frozenset[str]) -> Iterator[_Demand]:
         long: dict[str, set[str]] = {}
-        for one in self._evaluations():
-            named = columns if "" in one.columns else one.columns
-            hidden = frozenset(named & self.hidden - assigned)
-            if not hidden or not (named & assigned or one.always):
-                continue
-            if one.kind != "columns" and one.may_fail:
-                yield _Demand(hidden, _called(one))
+        for one, named, hidden in beside(self.table, self._evaluations(), self.hidden, assigned):
+            if may_fail(one):
+                yield _Demand(hidden, called(one))
                 continue
             if one.kind == "generated":
                 continue
@@ -185,16 +190,3 @@ def _can_carry(one: Assignment) -> bool:
     """It is one expression that stands in a SET by itself."""
     plain = one.item is not None and len(one.values) == 1 and not (one.part or one.several or one.select)
     return plain and Given.DEFAULT not in one.given
-
-
-def _called(one: Evaluation) -> str:
-    """What is evaluated, for people."""
-    match one.kind:
-        case "check":
-            return f'the constraint "{one.name}"'
-        case "generated":
-            return f'the generated column "{one.name}"'
-        case "partition":
-            return "the partition key"
-        case _:
-            return f'the index "{one.name}"'

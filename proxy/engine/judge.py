@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from proxy.engine.carriers import check_carriers
 from proxy.engine.closed_world import LITERALS_DECIDE, check_kind, check_names
 from proxy.engine.copying import copies_in, copy_in
 from proxy.engine.definitions import copy_clause
@@ -245,6 +246,7 @@ def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _
         _check_purpose(facts, state)
         kind = "allow" if reading.columns else "pass"
     else:
+        check_carriers(facts, resolved, state, purpose, grounds)
         prepares = facts.statement.kind == "PrepareStmt"
         reading = read(facts, resolved, state, purpose, grounds)
         reading = reading.and_(write(facts, resolved, state, purpose, grounds, 0 if prepares else first))

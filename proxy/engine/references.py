@@ -13,13 +13,14 @@ from typing import Final
 from proxy.catalog.model import Access, Catalog, Reach, ReferencedBy, Relation
 from proxy.engine.base_table import base_of
 from proxy.engine.classification import family
+from proxy.engine.compared import Compared, beside, called, may_fail
 from proxy.engine.grounds import Grounds
 from proxy.engine.managed import Managed
 from proxy.engine.protected import Protected
 from proxy.engine.refusals import unsupported
-from proxy.engine.secured import Viewer, look
+from proxy.engine.secured import Viewer, look, unrestricted
 from proxy.engine.session_state import SessionState
-from proxy.engine.write_refusals import managing_refused
+from proxy.engine.write_refusals import comparing_refused, evaluating_refused, managing_refused
 from proxy.sql.facts import Facts
 
 _CASCADE, _SET_DEFAULT = "c", "d"
@@ -70,6 +71,11 @@ class _References:
     def catalog(self) -> Catalog:
         return self.state.context.catalog
 
+    @property
+    def _viewer(self) -> Viewer:
+        purpose = self.state.purpose(self.facts.purpose)
+        return Viewer(self.state.policy, self.state.context.role, purpose, self.state.subject, self.grounds.now)
+
     def check(self, columns: frozenset[str] | None, done: set[Access]) -> None:
         pending = list(self._first(columns, done))
         first = {one.table.oid for one in pending}
@@ -83,6 +89,7 @@ class _References:
                 known.add((table.oid, here.deletes, here.columns))
                 if table.oid not in first:
                     self._check_rows(here)
+                    self._check_evaluated(here)
                 for key in filter(here.follows, table.referenced_by):
                     self._check_key(key, here)
                     pending += self._further(key, here)
@@ -122,6 +129,26 @@ class _References:
         if kinds:
             raise managing_refused(change.table, (), kinds, self.state)
 
+    def _check_evaluated(self, change: _Change) -> None:
+        """What PostgreSQL evaluates over rows that a key changes, and compares them by, tells of nothing hidden."""
+        classification = self.protected.classified.get(change.table.oid)
+        if change.deletes or change.columns is None or not classification:
+            return
+        decisions = look(self._viewer, change.table, classification).decisions
+        hidden = {name for name, one in decisions.items() if not unrestricted(one)}
+        evaluations = change.table.evaluations
+        for one, _, found in beside(change.table, evaluations, hidden, change.columns):
+            if may_fail(one):
+                purpose = self.state.purpose(self.facts.purpose)
+                raise evaluating_refused(
+                    change.table, [called(one)], sorted(found), purpose, self.state, tag=self.facts.tag
+                )
+        compared = Compared(change.table, self._viewer, self.catalog, self.protected)
+        telling = compared.telling("update", change.columns)
+        if telling:
+            purpose = self.state.purpose(self.facts.purpose)
+            raise comparing_refused(change.table, telling, self.facts.tag, purpose, self.state)
+
     def _check_key(self, key: ReferencedBy, change: _Change) -> None:
         if not self._shown(key):
             raise unsupported(
@@ -139,15 +166,8 @@ class _References:
 
     def _shown(self, key: ReferencedBy) -> bool:
         """The session sees in every row what refers to the table by ``key``, wherever that inherits it."""
-        viewer = Viewer(
-            self.state.policy,
-            self.state.context.role,
-            self.state.purpose(self.facts.purpose),
-            self.state.subject,
-            self.grounds.now,
-        )
         return all(
-            look(viewer, table, self.protected.classified[table.oid]).shows(frozenset(key.columns))
+            look(self._viewer, table, self.protected.classified[table.oid]).shows(frozenset(key.columns))
             for table in family(self.catalog, key.relation)
             if self.protected.classified.get(table.oid, {}).keys() & set(key.columns)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from proxy.catalog.model import Relation
 from proxy.engine.refusals import PolicyRefused, hint
@@ -108,7 +108,13 @@ def managing_refused(
 
 
 def evaluating_refused(
-    relation: Relation, names: list[str], hidden: list[str], purpose: str | None, state: SessionState
+    relation: Relation,
+    names: list[str],
+    hidden: list[str],
+    purpose: str | None,
+    state: SessionState,
+    *,
+    tag: str = "UPDATE",
 ) -> PolicyRefused:
     """What PostgreSQL evaluates over the changed row (``names``) would tell of ``hidden`` columns."""
     full = f"{relation.schema}.{relation.name}"
@@ -116,10 +122,28 @@ def evaluating_refused(
     return PolicyRefused(
         Refusal(
             INSUFFICIENT_PRIVILEGE,
-            f"consentry: this UPDATE of {full} would tell of {columns}",
-            detail=f"Whether it succeeds depends on {', '.join(names)}, and this session does not see those columns of"
-            f" the row. Purpose: {purpose or 'none declared'}.",
+            f"consentry: this {tag} would tell of {columns}",
+            detail=f"Whether it succeeds depends on {', '.join(names)} of {full}, and this session does not see those"
+            f" columns of the row. Purpose: {purpose or 'none declared'}.",
             hint=hint("Set other columns, or declare a purpose under which they may be seen.", state.policy),
+        )
+    )
+
+
+def comparing_refused(
+    relation: Relation, telling: Mapping[str, frozenset[str]], tag: str, purpose: str | None, state: SessionState
+) -> PolicyRefused:
+    """Unique and exclusion constraints (``telling``, with the hidden columns of each) would tell what is equal."""
+    full = f"{relation.schema}.{relation.name}"
+    columns = ", ".join(f"{full}.{name}" for name in sorted(set().union(*telling.values())))
+    names = ", ".join(f'"{name}"' for name in sorted(telling))
+    return PolicyRefused(
+        Refusal(
+            INSUFFICIENT_PRIVILEGE,
+            f"consentry: this {tag} of {full} would tell of {columns}",
+            detail=f"Whether it succeeds depends on {names}, by which rows are compared, and this session may neither"
+            f" see nor write those columns. Purpose: {purpose or 'none declared'}.",
+            hint=hint("Set other columns, or declare a purpose under which they may be written.", state.policy),
         )
     )
 

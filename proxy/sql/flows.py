@@ -303,7 +303,7 @@ class Flows:
             for key in ("targetList", "whereClause", "joinCondition", "mergeWhenClauses"):
                 self._visit(key, node.get(key, ()), level)
         clause = node.get("returningClause", {})
-        level = scope.inside([*items, *_transitions(clause, target)])
+        level = scope.inside([*items, *_transitions(clause, target, items)])
         self._visit("exprs", clause.get("exprs", ()), level)
         return self._targets(clause.get("exprs", ()), level, star)
 
@@ -353,12 +353,14 @@ def _merged(left: Outputs, right: Outputs, shared: list[str]) -> Outputs:
     return Outputs((*merged, *(one for one in both if one.name not in shared)))
 
 
-def _transitions(clause: Node, target: Joined) -> list[Item]:
-    """``old`` and ``new`` of RETURNING (or what WITH calls them), unless something else bears the name."""
+def _transitions(clause: Node, target: Joined, items: Sequence[Item]) -> list[Item]:
+    """``old`` and ``new`` of RETURNING (or what WITH calls them), unless something else there bears the name
+    (transformReturningClause)."""
     names = {"RETURNING_OPTION_OLD": "old", "RETURNING_OPTION_NEW": "new"}
     for option in clause.get("options", ()):
         names[option["ReturningOption"]["option"]] = option["ReturningOption"]["value"]
-    return [Item(name, target.star, hidden=True) for name in names.values()]
+    taken = {item.name for item in items}
+    return [Item(name, target.star, hidden=True) for name in names.values() if name not in taken]
 
 
 def _called(node: Node) -> list[str]:
