@@ -39,6 +39,8 @@ class Found:
     checked_within: bool = False
     differs: bool = False
     """Something else is done within a transaction block."""
+    awaits: bool = False
+    """Some check waits for rows that the statement itself makes."""
     raw: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, edits: list[Change], check: list[Change], within: list[Change] | None, *, shows: bool) -> None:

@@ -72,17 +72,32 @@ def deferral(check: Check, kind: SubjectKind, conditions: RowConditions, registr
     )
 
 
-def deferred(check: Check, number: int, deferral: Deferral, *, registers: bool) -> str:
+def deferred(check: Check, number: int, deferral: Deferral, *, registers: bool, unless: str = "") -> str:
     """As :func:`immediate`, but for a subject that is new: then the check is left to the commit.
 
-    ``registers``: the row is the subject's own in the registry, and new.
+    ``registers``: the row is the subject's own in the registry, and new. ``unless``: another branch (SQL) before it.
     """
     new = "true" if registers else _is_new(deferral)
     left = _noted(_LEFT, deferral.id, deferral.key)
     return (
-        f"CASE WHEN {check.allowed} THEN NULL WHEN ({deferral.at_once}) AND {new} THEN {left}"
+        f"CASE WHEN {check.allowed} THEN NULL {unless} WHEN ({deferral.at_once}) AND {new} THEN {left}"
         f" ELSE {failing(number)} END"
     )
+
+
+def noted(mark: str, key: str) -> str:
+    """Notes that a check of ``key`` (SQL) is left to later under ``mark``; NULL of type int4."""
+    return _noted(_LEFT, mark, key)
+
+
+def pending(mark: str) -> str:
+    """A query of every ``key`` (a text) whose check was left to later under ``mark``."""
+    entry, number = alias("e"), alias("b")
+    key = f"pg_catalog.convert_from(pg_catalog.decode(pg_catalog.substr({entry}, {len(mark) + 2}), 'hex'), 'UTF8')"
+    listed = f"pg_catalog.current_setting(pg_catalog.concat('{_LEFT}_', {number}), true)"
+    lists = f"pg_catalog.generate_series(0, {_LISTS - 1}) AS {number}"
+    lines = f"pg_catalog.unnest(pg_catalog.string_to_array({listed}, E'\\n')) AS {entry}"
+    return f"SELECT DISTINCT {key} AS key FROM {lists}, {lines} WHERE pg_catalog.starts_with({entry}, '{mark}:')"
 
 
 def registered(kind: SubjectKind, key: str) -> str:
@@ -143,15 +158,10 @@ def _is_new(deferral: Deferral) -> str:
 
 def _later(mark: str, kind: SubjectKind, registry: RowConditions, terms: str) -> str:
     """The query over every subject that was left to the commit under ``mark``: one that has gone fails too."""
-    pending, entry, number = alias("p"), alias("e"), alias("b")
-    key = f"pg_catalog.convert_from(pg_catalog.decode(pg_catalog.substr({entry}, {len(mark) + 2}), 'hex'), 'UTF8')"
-    listed = f"pg_catalog.current_setting(pg_catalog.concat('{_LEFT}_', {number}), true)"
-    lists = f"pg_catalog.generate_series(0, {_LISTS - 1}) AS {number}"
-    lines = f"pg_catalog.unnest(pg_catalog.string_to_array({listed}, E'\\n')) AS {entry}"
+    left = alias("p")
     column = registry.relation.column(kind.key)
     type_sql = _TEXT if column is None else column.base_sql or column.type_sql
-    left = f"SELECT DISTINCT {key} AS key FROM {lists}, {lines} WHERE pg_catalog.starts_with({entry}, '{mark}:')"
-    on = f"{registry.base}.{identifier(kind.key)} OPERATOR(pg_catalog.=) ({pending}.key)::{type_sql}"
-    rows = f"({left}) AS {pending} LEFT JOIN {qualified(*kind.table)} AS {registry.base} ON {on}"
+    on = f"{registry.base}.{identifier(kind.key)} OPERATOR(pg_catalog.=) ({left}.key)::{type_sql}"
+    rows = f"({pending(mark)}) AS {left} LEFT JOIN {qualified(*kind.table)} AS {registry.base} ON {on}"
     failed = f"CASE WHEN {terms} THEN NULL ELSE {failing(mark)} END"
     return f"SELECT pg_catalog.count({failed}) FROM {rows}"

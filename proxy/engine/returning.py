@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from proxy.engine.aliases import alias
+from proxy.engine.awaited import awaited
 from proxy.engine.conditions import RowConditions
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
@@ -98,19 +99,25 @@ class Returning:
 
     def _within(self, check: Check, number: int, refusal: Refusal) -> str:
         """The check as it is made within a transaction block."""
+        waits = awaited(self.part, check)
+        unless = ""
+        if waits is not None:
+            unless = waits.case
+            self.part.found.deferred.append(DeferredCheck(waits.id, waits.sql, refusal))
+            self.part.found.awaits = True
         links = {one.rows.subject.kind for one in check.columns if one.rows.subject is not None}
         kinds = [self.part.state.policy.subjects[name] for name in links]
         registry = self.part.catalog.relation(*kinds[0].table) if len(kinds) == 1 else None
         if registry is None:
-            return immediate(check, number)
+            return immediate(check, number, unless)
         [kind] = kinds
         rows = RowConditions(self.part.state.policy, self.part.catalog, registry, self.part.state.subject, inline=True)
         rows.table = TablePolicy(kind.table, SubjectLink(kind.name, key=kind.key), None, {})
         left = deferral(check, kind, self.part.conditions(), rows)
         if left is None:
-            return immediate(check, number)
+            return immediate(check, number, unless)
         self.part.found.deferred.append(DeferredCheck(left.id, left.sql, refusal))
         registers = kind in self.part.registered_kinds() and [one.event for one in self.part.modification.actions] == [
             "insert"
         ]
-        return deferred(check, number, left, registers=registers)
+        return deferred(check, number, left, registers=registers, unless=unless)

@@ -93,9 +93,9 @@ def failing_as(mark: int, column: Column) -> str:
     return f"CAST(CAST({failing(mark)} AS {_TEXT}) AS {column.base_sql or column.type_sql})"
 
 
-def immediate(check: Check, number: int) -> str:
-    """NULL of type int4, or the failure ``number``."""
-    return f"CASE WHEN {check.allowed} THEN NULL ELSE {failing(number)} END"
+def immediate(check: Check, number: int, unless: str = "") -> str:
+    """NULL of type int4, or the failure ``number``. ``unless``: another branch (SQL) before that."""
+    return f"CASE WHEN {check.allowed} THEN NULL {unless} ELSE {failing(number)} END"
 
 
 def combined(items: list[str]) -> str:

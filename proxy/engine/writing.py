@@ -70,7 +70,7 @@ def write(
         reading, edits=(), replacements={}, checked=found.checked_within, deferred=tuple(dict.fromkeys(found.deferred))
     )
     within = within.beside(found.within)
-    if _consents_beside(works):
+    if found.awaits or _consents_beside(works):
         return replace(within, deferred=(), ending=within.deferred, within=within)
     return replace(reading, within=within)
 

@@ -17,6 +17,17 @@ CONSENT = "INSERT INTO consents (subscriber_id, purpose) VALUES (10, 'billing')"
 CALL = "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 10, '137')"
 BOTH = f"WITH s AS ({REGISTER} RETURNING id) INSERT INTO consents (subscriber_id, purpose) SELECT id, 'billing' FROM s"
 PREPARE = "PREPARE register (int) AS INSERT INTO subscribers (id, full_name, phone) VALUES ($1, 'Bo Li', '139')"
+LINE = "INSERT INTO lines (id, invoice_id, ship_to) SELECT 10, id, 'Main Street' FROM i"
+BILLED = f"WITH i AS (INSERT INTO invoices VALUES (10, 1, 5) RETURNING id) {LINE}"
+"""An invoice and its line, which reaches its subject by it."""
+UNBILLED = BILLED.replace("(10, 1, 5)", "(10, 3, 5)")
+ALL = (
+    f"WITH s AS ({REGISTER} RETURNING id), i AS (INSERT INTO invoices SELECT 10, id, 5 FROM s RETURNING id),"
+    f" c AS (INSERT INTO calls (id, subscriber_id, callee) SELECT 10, id, '137' FROM s) {LINE}"
+)
+ALL_CONSENTING = ALL.replace(
+    f" {LINE}", f", a AS (INSERT INTO consents (subscriber_id, purpose) SELECT id, 'billing' FROM s) {LINE}"
+)
 SENSITIVE = "UPDATE subscribers SET id_number = 'x' WHERE id = 10"
 
 
@@ -45,6 +56,19 @@ CASES = {
     "a call of another": Case(
         ("BEGIN", REGISTER, "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 3, '137')", "ROLLBACK"), 2, 0
     ),
+    "an invoice with its line": Case((BILLED,), None, 0),
+    "an invoice with its line, in a block": Case(("BEGIN", BILLED, "COMMIT"), None, 0),
+    "an invoice with its line, of who does not consent": Case((UNBILLED,), 0, 0),
+    "an invoice with its line, of who does not consent, in a block": Case(("BEGIN", UNBILLED, "COMMIT"), 2, 0),
+    "an invoice with the line of another": Case((BILLED.replace("SELECT 10, id", "SELECT 10, 3"),), 0, 0),
+    "an invoice with its line, prepared": Case(("PREPARE b AS " + BILLED, "EXECUTE b"), None, 0),
+    "an invoice with its line, prepared, of who does not consent": Case(
+        ("PREPARE b AS " + UNBILLED, "EXECUTE b"), 1, 0
+    ),
+    "all in one, consenting": Case((ALL_CONSENTING,), None, 1),
+    "all in one, not consenting": Case((ALL,), 0, 0),
+    "all in one, consenting after": Case(("BEGIN", ALL, CONSENT, "COMMIT"), None, 1),
+    "all in one, consenting nowhere": Case(("BEGIN", ALL, "SELECT 1", "COMMIT"), 3, 0),
     "sensitive, without express consent": Case(("BEGIN", REGISTER, CONSENT, SENSITIVE, "COMMIT"), 4, 0),
     "sensitive, with express consent": Case(
         (
