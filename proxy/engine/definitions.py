@@ -118,6 +118,9 @@ def check_view(change: SchemaChange) -> None:
     node = change.facts.statement.node
     target = made(node["view"], change.state)
     check_arrival(change, target, change.facts.tag)
+    replaced = change.catalog.relation(*target)
+    if replaced is not None:
+        change.must_manage_rows(replaced, change.facts.tag)
     if change.protected and is_temporary_view(change):
         raise change.refuse(
             "a temporary view over protected tables",

@@ -59,8 +59,12 @@ class SchemaChange:
         return None if node is None else self.relations.get(id(node))
 
     def protects(self, relation: Relation | None) -> bool:
-        """The policy protects ``relation``, or something that inherits from it."""
-        return relation is not None and any(one.oid in self.grounds.protected for one in self.members(relation))
+        """The policy protects ``relation``, or something that inherits from it, or decisions rest on it: by way of the
+        view that the policy names, too."""
+        if relation is None:
+            return False
+        protected = self.grounds.protected
+        return any(one.oid in protected or one.oid in protected.managed for one in self.members(relation))
 
     def members(self, relation: Relation) -> list[Relation]:
         """A relation and all that inherit from it: what is done to it is done to them."""
