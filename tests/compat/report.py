@@ -37,10 +37,10 @@ class Comparison:
     def row(self) -> str:
         """One line of the table in ``docs/compatibility.md``."""
         direct, through = Counter(self.direct.values()), Counter(self.through.values())
-        name, _, version = self.suite.source.partition("==")
+        version = self.suite.source.partition("==")[2]
         return (
-            f"| {name} | {version} | {self.suite.covers} | {direct['passed']} | {through['passed']} | {len(self.lost)}"
-            f" | {len(self.excused)} |"
+            f"| {self.suite.name} | {version} | {self.suite.covers} | {direct['passed']} | {through['passed']}"
+            f" | {len(self.lost)} | {len(self.excused)} |"
         )
 
 

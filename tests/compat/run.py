@@ -34,7 +34,7 @@ purposes: {none: {basis: contract, categories: ['*'], accounts: any}}
 
 def outcomes(suite: Suite, postgres: EmbeddedPostgres, route: Route, folder: Path) -> dict[str, Outcome]:
     """Test -> what came of it. Raises Unavailable where the suite cannot be had."""
-    python = environment(suite.name, suite.requirements)
+    python = environment(suite.source.partition("==")[0], suite.requirements)
     place = source(suite.source, suite.fetch) / suite.folder
     if suite.apart:
         apart = folder / f"{suite.name}-{route.name}"
