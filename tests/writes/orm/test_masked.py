@@ -150,6 +150,14 @@ def _write_back_in_sql(session: orm.Session) -> None:
     session.commit()
 
 
+def _change_element(session: orm.Session) -> None:
+    session.execute(sa.update(Person).where(Person.id == 3).values({Person.tags[1]: "green"}))
+
+
+def _empty_element(session: orm.Session) -> None:
+    session.execute(sa.update(Person).where(Person.id == 3).values({Person.tags[1]: None}))
+
+
 def _add(session: orm.Session) -> None:
     session.add(Order(person_id=3, address="There", lines=[Line(number=1, engraving="x")]))
     session.commit()
@@ -228,6 +236,8 @@ REFUSALS = {
         message=MASK,
     ),
     "a mask, by an expression": Refusal("shop", _write_back_in_sql, "orders.address"),
+    "an element of an array": Refusal("shop", _change_element, "people.tags"),
+    "no element of an array": Refusal("shop", _empty_element, "people.tags"),
     "a new row": Refusal("shop", _add, "orders.address"),
     "one of many new rows": Refusal("shop", _add_many, "orders.address"),
     "a row of a closed account": Refusal("shop", _add_closed, "lines.engraving"),
