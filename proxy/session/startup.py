@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.catalog.model import Catalog
 from proxy.errors import FEATURE_NOT_SUPPORTED, INSUFFICIENT_PRIVILEGE, ProtocolViolation, Refusal
@@ -14,13 +14,15 @@ from proxy.policy.model import Policy
 from proxy.session.answers import PINNED
 from proxy.session.circumstances import PolicyHolder
 from proxy.session.encryption import INVALID_AUTHORIZATION, ClientEncryption, unencrypted_data
-from proxy.session.login import PasswordLogin
 from proxy.session.outbox import Cancel, Close, Connect, LoadCatalog, Outbox, StartTls
 from proxy.session.reasons import TOO_MANY_CONNECTIONS, SessionOver, StateLost, no_policy
 from proxy.verdict import Context, Engine
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import ClientMessages, Form
 from proxy.wire.upstream import UpstreamMessages
+
+if TYPE_CHECKING:
+    from proxy.session.login import PasswordLogin
 
 DECLARED: Final = ("consentry.purpose", "consentry.actor", "consentry.subject", "consentry.notify")
 """Settings that a client declares and nobody else may."""
@@ -280,6 +282,9 @@ class Startup:
         self._challenged = code != backend.AUTHENTICATION_SASL_FINAL
         asks = self.passwords and self._encrypted
         if code == backend.AUTHENTICATION_SASL and asks:
+            # Only now: its library and what that brings take 2 MB, and few configurations need it.
+            from proxy.session.login import PasswordLogin
+
             self._login = PasswordLogin(self.parameters.get("user", ""), backend.read_mechanisms(whole))
             return backend.authentication(backend.AUTHENTICATION_CLEARTEXT_PASSWORD)
         if code == backend.AUTHENTICATION_CLEARTEXT_PASSWORD and asks and not self._private:
