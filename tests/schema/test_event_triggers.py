@@ -73,8 +73,10 @@ FIRES = {
 
 
 @pytest.mark.parametrize("title", FIRES)
-def test_untrusted_code_does_not_run(title: str, through: Connect) -> None:
+def test_untrusted_code_does_not_run(title: str, through: Connect, postgres_version: int) -> None:
     event, text = FIRES[title]
+    if "REINDEX" in event and postgres_version < 17:
+        pytest.skip("REINDEX fires event triggers since PostgreSQL 17")
     with installed(through, event, "pry"):
         for role in ("migrator", "keeper"):
             connection = through(role)
