@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from proxy.catalog.model import Access, Reach, Relation
+from proxy.engine.condition_code import check_conditions
 from proxy.engine.ddl import check_ddl, check_truncate
 from proxy.engine.definitions import copy_clause, unforeseen
 from proxy.engine.event_triggers import check_event_triggers
@@ -67,6 +68,8 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         resolved.named[id(name.node)] = relation
         resolved.columns.update(column.name for column in relation.columns)
         check_reach(facts, name, relation, state, grounds)
+        if KINDS[facts.statement.kind][0] is not Family.DDL or copy_clause(facts) is not None:
+            check_conditions(relation, state.purpose(facts.purpose), state, grounds)
         _check_unclassified(relation, state, grounds)
         _check_change(facts, name, relation, state, grounds)
         if relation.oid in grounds.protected.classified:
