@@ -9,7 +9,6 @@ the outcome is the same for any stored value.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -20,11 +19,10 @@ from proxy.engine.compared import Compared, beside, called, may_fail
 from proxy.engine.index_entries import BESIDE_OTHERS, may_be_long
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused, unsupported
-from proxy.engine.row_checks import failing_as
+from proxy.engine.row_checks import failing_as, unmodified
 from proxy.engine.secured import look, unrestricted
 from proxy.engine.write_refusals import comparing_refused, evaluating_refused
 from proxy.policy.model import Decision, Outcome, Use
-from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.splice import Change
 from proxy.sql.writing import Action, Assignment, Given, names_set
@@ -32,7 +30,6 @@ from proxy.sql.writing import Action, Assignment, Given, names_set
 _VALUE, _ROW = alias("x"), alias("w")
 _SHORT = 512
 """Bytes of a value that fits into an index beside any other that can be indexed at all, but for those of 2 kB."""
-_MODIFIER = re.compile(r"\([\d,]+\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +141,7 @@ class Evaluated:
             raise refused
         one, column = self._carrier(action)
         text = f"CASE WHEN {seen} THEN ({HOLE}) ELSE {failing_as(self.part.number(refused.refusal), column)} END"
-        edits.append(wrapped(one.values[0], self._place(one), text))
+        edits.append(self.part.clauses.wrapped(one, text))
 
     def _carrier(self, action: Action) -> tuple[Assignment, Column]:
         """A value of the SET that can be put into an expression; best of a column that nothing else is done to."""
@@ -173,17 +170,11 @@ class Evaluated:
                     way_out="Set it by itself, to a value.",
                 )
             failure = failing_as(self.part.number(self._refused([demand]).refusal), column)
-            # Without its modifier: an explicit cast to it would cut what is too long.
-            plain = _MODIFIER.sub("", column.base_sql or column.type_sql)
             fits = f"pg_catalog.pg_column_size({_ROW}.{_VALUE}) OPERATOR(pg_catalog.<=) {_SHORT}"
             seen = self._seen(demand.hidden) or "false"
             value = f"CASE WHEN ({fits}) IS NOT FALSE OR {seen} THEN {_ROW}.{_VALUE} ELSE {failure} END"
-            given = f"(SELECT CAST({HOLE} AS {plain}) AS {_VALUE}) AS {_ROW}"
-            edits.append(wrapped(one.values[0], self._place(one), f"(SELECT {value} FROM {given})"))  # noqa: S608 - composed of generated SQL
-
-    def _place(self, one: Assignment) -> tuple[int, int]:
-        assert one.item is not None  # noqa: S101 - as what can carry has it
-        return self.part.clauses.value(one.item)
+            given = f"(SELECT CAST({HOLE} AS {unmodified(column)}) AS {_VALUE}) AS {_ROW}"
+            edits.append(self.part.clauses.wrapped(one, f"(SELECT {value} FROM {given})"))  # noqa: S608 - composed of generated SQL
 
 
 def _can_carry(one: Assignment) -> bool:

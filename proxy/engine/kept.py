@@ -8,11 +8,10 @@ from proxy.catalog.model import Column
 from proxy.engine.aliases import alias
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
-from proxy.engine.row_checks import failing_as
+from proxy.engine.row_checks import failing_as, unmodified
 from proxy.engine.secured import look, unrestricted
 from proxy.engine.write_refusals import keeping_refused
 from proxy.policy.model import RetentionCondition, TablePolicy, Use
-from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.quote import identifier
 from proxy.sql.splice import Change
@@ -59,9 +58,9 @@ def _guarded(part: Part, one: Assignment, column: Column, entries: Iterable[Tabl
         allowed.append(f"{given} OPERATOR(pg_catalog.<=) {part.base}.{identifier(column.name)}")
     failure = failing_as(part.number(keeping_refused(part.relation, column.name, part.state)), column)
     value = f"CASE WHEN {' OR '.join(allowed)} THEN {given} ELSE {failure} END"
-    source = f"(SELECT CAST({HOLE} AS {column.type_sql}) AS {_VALUE}) AS {_ROW}"
+    source = f"(SELECT CAST({HOLE} AS {unmodified(column)}) AS {_VALUE}) AS {_ROW}"
     text = f"(SELECT {value} FROM {source})"  # noqa: S608 - composed of generated SQL
-    return wrapped(one.values[0], part.clauses.value(one.item), text)
+    return part.clauses.wrapped(one, text)
 
 
 def _is_seen(part: Part, column: str) -> bool:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused, unsupported
-from proxy.engine.row_checks import Check, Written, failing_as
+from proxy.engine.row_checks import Check, Written, failing_as, unmodified
 from proxy.engine.secured import column_use, look, unrestricted
 from proxy.engine.write_refusals import managing_refused, writing_refused
 from proxy.policy.decision import decide
 from proxy.policy.model import Outcome, RetentionCondition, Use
-from proxy.sql.clauses import wrapped
 from proxy.sql.proof import HOLE
 from proxy.sql.quote import identifier
 from proxy.sql.splice import Change
@@ -53,8 +52,8 @@ class Managing:
                 raise refused
         stored = f"{self.part.base}.{identifier(column.name)}"
         failure = failing_as(self.part.number(refused.refusal), column)
-        text = f"CASE CAST({HOLE} AS {column.type_sql}) WHEN {stored} THEN {stored} ELSE {failure} END"
-        return wrapped(one.values[0], self.part.clauses.value(one.item), text)
+        text = f"CASE CAST({HOLE} AS {unmodified(column)}) WHEN {stored} THEN {stored} ELSE {failure} END"
+        return self.part.clauses.wrapped(one, text)
 
     def check_moved(self, edits: list[Change], found: list[Check]) -> None:
         """A row that moves from one subject to another is checked for both: as it was, and as it will be."""
@@ -87,7 +86,7 @@ class Managing:
                     way_out="Set it by itself, to a value.",
                 )
             text = f"CASE WHEN {allowed} THEN ({HOLE}) ELSE {failing_as(self.part.number(refusal), column)} END"
-            edits.append(wrapped(one.values[0], self.part.clauses.value(one.item), text))
+            edits.append(self.part.clauses.wrapped(one, text))
         found.append(Check(allowed, tuple(columns)))
 
     def _links(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ fails (22P02) fails the whole statement, in whose own snapshot the conditions we
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from proxy.sql.writing import Given
 
 CHECK = alias("x")
 """The name of the result column that carries the check. It never reaches a client."""
+_MODIFIER = re.compile(r"\([\d,]+\)$")
 _TEXT, _INT4 = "pg_catalog.text", "pg_catalog.int4"
 
 
@@ -86,6 +88,12 @@ def _allowed(written: str, erasable: str, columns: list[Written]) -> str:
 def failing(mark: int | str) -> str:
     """An int4 that fails with ``<TOKEN>:<mark>`` in the error. Not folded while planning: concat() is not immutable."""
     return f"CAST(pg_catalog.concat('{TOKEN}:{mark}:') AS {_INT4})"
+
+
+def unmodified(column: Column) -> str:
+    """The type that a value for ``column`` is cast to before it is assigned: without the modifier, since an explicit
+    cast to ``varchar(20)`` would cut what is too long, where the assignment fails."""
+    return _MODIFIER.sub("", column.base_sql or column.type_sql)
 
 
 def failing_as(mark: int, column: Column) -> str:

@@ -9,7 +9,7 @@ from proxy.catalog.model import Access, Column
 from proxy.engine.aliases import alias
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused
-from proxy.engine.row_checks import Check, Written, checks, failing_as
+from proxy.engine.row_checks import Check, Written, checks, failing_as, unmodified
 from proxy.engine.secured import Sight, column_use, look, unrestricted
 from proxy.engine.write_refusals import (
     conflict_refused,
@@ -18,6 +18,7 @@ from proxy.engine.write_refusals import (
     mask_refused,
     writing_refused,
 )
+from proxy.masks import Mask, render, unfit
 from proxy.masks.expression import TEXT, VARCHAR
 from proxy.masks.image import may_be_image
 from proxy.policy.model import Decision, Outcome, Use
@@ -29,7 +30,7 @@ from proxy.sql.tree import of_type, strings
 from proxy.sql.writing import EMPTYING, Assignment, Given, given, parameter, type_name
 
 _TEXTS = frozenset({TEXT, VARCHAR})
-"""Types whose masks show what a real value would not: of a date or a number they do not."""
+"""Types whose masks show what a real value would not: of a date or a number they do not, by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class WrittenColumns:
                 raise refused
             value = self._unmasked(one.column, each) or HOLE
             text = f"COALESCE({value}, CASE WHEN {one.erasable} THEN NULL ELSE {failing_as(number, column)} END)"
-            edits.append(wrapped(each.values[0], self.part.clauses.value(each.item), text))
+            edits.append(self.part.clauses.wrapped(each, text))
         return replace(one, erasable="true", as_it_was=False)
 
     def _keep_masks_out(self, one: Written, edits: list[Change]) -> None:
@@ -140,13 +141,13 @@ class WrittenColumns:
             if text is not None and each.item is not None:
                 if self.part.explained:
                     raise explaining_refused(self.part.relation, self.part.state)
-                edits.append(wrapped(each.values[0], self.part.clauses.value(each.item), text))
+                edits.append(self.part.clauses.wrapped(each, text))
 
     def _unmasked(self, name: str, one: Assignment) -> str | None:
-        """SQL: the value that the HOLE stands for; fails where it can only be what a mask shows, in a row that shows
-        the mask. Not by comparing it with what is stored: that would ask for a privilege.
+        """SQL: the value that the HOLE stands for; fails where it is what a mask shows, in a row that shows the mask.
+        A text is known by its fill, and not compared with what is stored: that would ask for a privilege.
 
-        None where that cannot be told: the column shows as it is, or NULL, or the values of its mask may be real.
+        None where the column shows as it is, or NULL.
         """
         column, decision = self.part.relation.column(name), self.seen.decisions[name]
         masked = (
@@ -157,7 +158,7 @@ class WrittenColumns:
         if column is None or one.item is None or masked is not Outcome.MASK or mask is None or not plain:
             return None
         value = alias("v")
-        image = may_be_image(mask, value, column) if column.base_type in _TEXTS else None
+        image = may_be_image(mask, value, column) if column.base_type in _TEXTS else self._is_shown(mask, value, column)
         if image in (None, "false"):
             return None
         shows = "false"
@@ -165,9 +166,17 @@ class WrittenColumns:
             shows = self.part.conditions().sql(decision.conditions, self.part.classification[name].rows)
         use = column_use(self.part.relation, name, decision, Use.READ)
         failure = failing_as(self.part.number(mask_refused(use, self.part.purpose, self.part.state)), column)
-        given = f"SELECT CAST({HOLE} AS {column.base_sql or column.type_sql}) AS {value}"
+        given = f"SELECT CAST({HOLE} AS {unmodified(column)}) AS {value}"
         checked = f"CASE WHEN {image} AND ({shows}) IS NOT TRUE THEN {failure} ELSE {value} END"
         return f"(SELECT {checked} FROM ({given}) AS {alias('w')})"
+
+    def _is_shown(self, mask: Mask, value: str, column: Column) -> str | None:
+        """SQL: ``value`` is what the mask shows of this row's cell. That it is a date or a number like any other is no
+        reason to store it in the place of the one that it stands for. None where the mask shows NULL only."""
+        if may_be_image(mask, value, column) == "false" or unfit(mask, column) is not None:
+            return None
+        shown = render(mask, f"{self.part.base}.{identifier(column.name)}", column)
+        return f"{value} OPERATOR(pg_catalog.=) CAST({shown} AS {unmodified(column)})"
 
     def _null(self, column: Column, ones: list[tuple[str, Assignment]]) -> str:
         """A test whether the column comes to be NULL.
@@ -222,13 +231,12 @@ class WrittenColumns:
         for row, value in enumerate(assignment.values):
             if given(value) in EMPTYING:
                 continue
+            client = f"CAST({HOLE} AS {column.type_sql})" if "ParamRef" in value else f"({HOLE})"
+            text = f"CASE WHEN {client} IS NULL THEN NULL ELSE {failing_as(number, column)} END"
             if assignment.item is not None:
-                place = clauses.value(assignment.item)
+                changes.append(clauses.wrapped(assignment, text))
             elif row < len(rows) and assignment.position < len(rows[row]):
-                place = rows[row][assignment.position]
+                changes.append(wrapped(value, rows[row][assignment.position], text))
             else:
                 raise unexpected("VALUES")
-            client = f"CAST({HOLE} AS {column.type_sql})" if "ParamRef" in value else f"({HOLE})"
-            failure = failing_as(number, column)
-            changes.append(wrapped(value, place, f"CASE WHEN {client} IS NULL THEN NULL ELSE {failure} END"))
         return changes

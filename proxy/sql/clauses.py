@@ -11,7 +11,7 @@ from typing import Any
 from proxy.sql.grammar import Node, Token
 from proxy.sql.proof import HOLE, Around, Inserted, around, target
 from proxy.sql.splice import Change, Edit, unexpected
-from proxy.sql.writing import Modification
+from proxy.sql.writing import Assignment, Modification
 
 _OPENING = frozenset({"ASCII_40", "ASCII_91", "CASE"})
 _CLOSING = frozenset({"ASCII_41", "ASCII_93", "END_P"})
@@ -54,17 +54,42 @@ class Clauses:
         text = f"CASE WHEN {condition} THEN ({HOLE}) ELSE false END"
         return wrapped(node["whereClause"], (first.start, last.end), text)
 
+    def wrapped(self, one: Assignment, text: str) -> Change:
+        """What a SET gives to one column becomes ``text`` with it in the HOLE."""
+        if one.item is None:
+            raise unexpected("SET")
+        change = wrapped(one.values[0], self.value(one.item), text)
+        [made] = change.replacements.values()
+        return Change(change.edits, {id(node): made for value in one.copies for node in value.values()})
+
     def value(self, item: Node) -> tuple[int, int]:
         """The bytes of the expression that a SET gives to one column."""
         index = self._index(int(item["location"]))
-        depth = 0
-        while self._kind(index) != _EQUALS or depth:
+        depth, before = 0, 0
+        while self._kind(index) != _EQUALS or depth > 0:
             depth += (self._kind(index) in _OPENING) - (self._kind(index) in _CLOSING)
             index += 1
             if index > self._last:
                 raise unexpected("SET")
-        last = self._end(index + 1, _AFTER_SET | {_COMMA})
-        return self._tokens[index + 1].start, self._tokens[last].end
+        first = index + 1
+        if depth < 0:  # (a, b) = (…, …), or = ROW (…, …)
+            before = self._place_among(item)
+            first += 1 + (self._kind(first) == "ROW")
+        for _ in range(before):
+            first = self._end(first, frozenset({_COMMA})) + 2
+        last = self._end(first, _AFTER_SET | {_COMMA})
+        return self._tokens[first].start, self._tokens[last].end
+
+    def _place_among(self, item: Node) -> int:
+        """How many columns stand before this one within its parentheses."""
+        index, depth, found = self._index(int(item["location"])) - 1, 0, 0
+        while self._kind(index) not in _OPENING or depth:
+            depth += (self._kind(index) in _CLOSING) - (self._kind(index) in _OPENING)
+            found += self._kind(index) == _COMMA and not depth
+            index -= 1
+            if index < self._first:
+                raise unexpected("SET")
+        return found
 
     def values(self) -> list[list[tuple[int, int]]]:
         """The bytes of each value in each row of VALUES."""

@@ -35,7 +35,8 @@ class Assignment:
 
     ``values`` are the nodes of what it is set to, one for each row of VALUES. ``select``: it is column ``position`` of
     that query's result instead. ``item``: the ResTarget, where it stands in a SET. ``part``: only an element or a field
-    of the column is set. ``several``: it is set together with others, ``(a, b) = …``.
+    of the column is set. ``several``: it is set together with others by what is no row, ``(a, b) = (SELECT …)``.
+    ``again``: the tree has a row that is written out once for each column; these are the copies of this value.
     """
 
     column: str | None
@@ -45,6 +46,12 @@ class Assignment:
     item: Node | None = None
     part: bool = False
     several: bool = False
+    again: tuple[Node, ...] = ()
+
+    @property
+    def copies(self) -> tuple[Node, ...]:
+        """The value that a SET gives, as often as the tree has it."""
+        return self.again or self.values[:1]
 
     @property
     def given(self) -> frozenset[Given]:
@@ -190,7 +197,7 @@ def _set(items: list[Node]) -> Iterator[Assignment]:
     for position, wrapped in enumerate(items):
         item = wrapped["ResTarget"]
         several = "MultiAssignRef" in item["val"]
-        value = _single(item["val"]) if several else item["val"]
+        value, again = _single(items, position) if several else (item["val"], ())
         yield Assignment(
             item["name"],
             position,
@@ -198,16 +205,26 @@ def _set(items: list[Node]) -> Iterator[Assignment]:
             item=item,
             part="indirection" in item,
             several=several and value is item["val"],
+            again=again,
         )
 
 
-def _single(value: Node) -> Node:
-    """The part of ``(a, b) = (x, y)`` that one column gets, where the row is written out."""
+def _single(items: list[Node], position: int) -> tuple[Node, tuple[Node, ...]]:
+    """The part of ``(a, b) = (x, y)`` that one column gets, where the row is written out, and each copy of it."""
+    value = items[position]["ResTarget"]["val"]
     part = value["MultiAssignRef"]
-    row = part.get("source", {}).get("RowExpr", {}).get("args", ())
+    row = _items_of_row(value)
     number = part.get("colno", 1) - 1
     stars = any("A_Star" in field for item in row for field in _fields(item))
-    return row[number] if number < len(row) == part.get("ncolumns") and not stars else value
+    if stars or not number < len(row) == part.get("ncolumns"):
+        return value, ()
+    together = items[position - number : position - number + len(row)]
+    return row[number], tuple(_items_of_row(item["ResTarget"]["val"])[number] for item in together)
+
+
+def _items_of_row(value: Node) -> list[Node]:
+    found: list[Node] = value["MultiAssignRef"].get("source", {}).get("RowExpr", {}).get("args", [])
+    return found
 
 
 def names_set(action: Action) -> frozenset[str]:
