@@ -164,7 +164,7 @@ def _add(session: orm.Session) -> None:
 
 
 def _add_many(session: orm.Session) -> None:
-    session.add_all(Order(person_id=1 + n % 4, address=f"There {n}") for n in range(20))
+    session.add_all(Order(person_id=3 if n == 250 else 1, address=f"There {n}") for n in range(300))
     session.flush()
 
 

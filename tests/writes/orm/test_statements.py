@@ -129,6 +129,23 @@ def into_a_temporary_table(session: orm.Session) -> Any:
     return result.rowcount
 
 
+def a_queue(session: orm.Session) -> Any:
+    """Workers that each take what no other has taken."""
+    taken = []
+    query = sa.select(Order).where(Order.total > 0, Order.person_id.in_(THOSE)).order_by(Order.id).limit(1)
+    with orm.Session(session.get_bind()) as first, orm.Session(session.get_bind()) as second:
+        for worker in (first, second, first):
+            order = worker.scalars(query.with_for_update(skip_locked=True)).one()
+            order.total -= 10
+            worker.flush()
+            taken.append((order.id, order.address))
+        first.commit()
+        second.commit()
+        taken += [(order.id, order.total) for order in session.scalars(query)]
+    session.commit()
+    return taken
+
+
 def a_subclass_in_bulk(session: orm.Session) -> Any:
     """Two INSERTs, whose rows must meet."""
     rows = [{"name": f"Gus {n}", "shipping": f"Street {n}", "revision": 1, "kind": "customer"} for n in range(5)]
@@ -152,7 +169,7 @@ def consent_by_select(session: orm.Session) -> Any:
 BY_WHOM = {
     "shop": (
         *(an_element_of_an_array, a_case_for_each_row, whether_it_was_inserted, every_column_of_a_conflict),
-        *(joined_tables, loading, windows_and_unions, into_a_temporary_table),
+        *(joined_tables, loading, windows_and_unions, into_a_temporary_table, a_queue),
     ),
     "desk": (a_subclass_in_bulk, consent_by_select),
 }
