@@ -146,6 +146,13 @@ def a_queue(session: orm.Session) -> Any:
     return taken
 
 
+def forget(session: orm.Session) -> Any:
+    """By the database's cascades, which take consents along."""
+    result: Any = session.execute(sa.delete(Person).where(Person.id.in_([1, 3, 5])))
+    session.commit()
+    return result.rowcount
+
+
 def a_subclass_in_bulk(session: orm.Session) -> Any:
     """Two INSERTs, whose rows must meet."""
     rows = [{"name": f"Gus {n}", "shipping": f"Street {n}", "revision": 1, "kind": "customer"} for n in range(5)]
@@ -169,7 +176,7 @@ def consent_by_select(session: orm.Session) -> Any:
 BY_WHOM = {
     "shop": (
         *(an_element_of_an_array, a_case_for_each_row, whether_it_was_inserted, every_column_of_a_conflict),
-        *(joined_tables, loading, windows_and_unions, into_a_temporary_table, a_queue),
+        *(joined_tables, loading, windows_and_unions, into_a_temporary_table, a_queue, forget),
     ),
     "desk": (a_subclass_in_bulk, consent_by_select),
 }
