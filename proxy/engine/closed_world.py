@@ -254,7 +254,7 @@ def _reads_builtin_type(function: FunctionName, state: SessionState) -> bool:
     named = _TYPE_AS_DATA.fullmatch(literal_of(arguments[1]) or "")
     if named is None or named[1] in state.context.catalog.types_named:
         return False
-    return named[1] in _TYPES | _MORE_TYPES and not named[1].startswith("reg")
+    return named[1] in BUILTIN_TYPES | _MORE_TYPES and not named[1].startswith("reg")
 
 
 _TYPE_AS_DATA = re.compile(r"\s*([a-z_][a-z0-9_]*)\s*(?:\([\d\s,]*\)\s*)?(?:\[\s*\d*\s*\]\s*)*")
@@ -267,7 +267,7 @@ def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> boo
     """``name(row)`` may also mean ``row.name``, and ``type(value)`` a cast (parse_func.c, ParseFuncOrColumn)."""
     if function.schema is not None or function.arguments != 1:
         return False
-    if function.name in _TYPES or function.name in state.context.catalog.types_named:
+    if function.name in BUILTIN_TYPES or function.name in state.context.catalog.types_named:
         return True
     path = state.path()
     found = [find(state.context, path, relation.schema, relation.name) for relation in facts.relations]
@@ -275,7 +275,7 @@ def _is_column(function: FunctionName, facts: Facts, state: SessionState) -> boo
     return any(one is not None and (not one.oid or one.column(function.name) is not None) for one in found)
 
 
-_TYPES = frozenset(
+BUILTIN_TYPES = frozenset(
     """
     bit bool bpchar bytea box char cidr circle date daterange datemultirange float4 float8 inet int2 int4 int8
     int4range int8range int4multirange int8multirange interval json jsonb jsonpath line lseg macaddr macaddr8

@@ -17,6 +17,7 @@ from proxy.engine.schema_change import SchemaChange
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.system_catalogs import SystemCatalog, system_catalog, trusted_with
+from proxy.engine.system_objects import check_system_objects
 from proxy.errors import FEATURE_NOT_SUPPORTED, Refusal, Refused
 from proxy.sql.facts import Facts
 from proxy.sql.relations import RelationName
@@ -82,6 +83,9 @@ def resolve(facts: Facts, state: SessionState, grounds: Grounds) -> Resolved:
         if name.schema is None and _may_mean_another(facts, name, relation, state, grounds):
             resolved.shadows.append((name, relation.schema))
     if KINDS[facts.statement.kind][0] is Family.DDL or copy_clause(facts) is not None:
+        node = facts.statement.node
+        own = resolved.named.get(id(node.get("relation"))) or resolved.named.get(id(node.get("view")))
+        check_system_objects(facts, own, state)
         check_names_taken(facts, state, grounds.trust)
         check_event_triggers(facts, state, grounds.trust)
         change = SchemaChange(facts, state, grounds, resolved.named)
