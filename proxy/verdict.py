@@ -414,6 +414,9 @@ class Verdict:
     """Every classified column of the database."""
     secret: str = ""
     """A part of names in ``text`` that no client may learn."""
+    by_value: tuple[int, int] = (0, 0)
+    """It is refused for its one parameter, whose value has a say in the verdict: the first byte of ``$1`` in the text,
+    and the byte behind it. With a literal in its place it may be allowed."""
     told_by: Literal["", "grammar", "analysis"] = ""
     """The refusal is an error that PostgreSQL raises itself, and better: when it reads the text, or when it analyses it
     (a Parse message), which then runs no code of users."""

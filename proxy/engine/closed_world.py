@@ -6,7 +6,7 @@ import re
 
 from proxy.catalog.model import TEMPORARY
 from proxy.engine.parameters import check_setting
-from proxy.engine.refusals import denied, undefined_function, unsupported
+from proxy.engine.refusals import ValueDecides, denied, undefined_function, unsupported
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.trust import Trust
@@ -307,14 +307,37 @@ def _check_set_config(facts: Facts, state: SessionState) -> None:
         tracked = folded.startswith("consentry.") or folded in ("search_path", "role", "session_authorization")
         bound = folded in ("client_encoding", "standard_conforming_strings", "client_min_messages")
         if (tracked or bound) and sole is None:
-            raise denied(
+            refused = denied(
                 f'set_config of "{name}" must stand alone in its SELECT, with literal arguments',
                 way_out=f"Write SELECT set_config('{folded}', 'value', false), or SET.",
                 policy=state.policy,
             )
+            place = None if folded.startswith("consentry.") else _bound_value(facts, call)
+            raise refused if place is None else ValueDecides(refused.refusal, place)
         check_setting(folded, value, state.policy, code=state.role is not None and state.role.code)
         if folded == "consentry.purpose" and value:
             state.check_declared(value, "setting")
+
+
+_PARAMETER = re.compile(rb"\$0*1(?!\d)")
+_SOME_VALUE: dict[str, object] = {"A_Const": {"sval": {"sval": "value"}}}
+
+
+def _bound_value(facts: Facts, call: FunctionName) -> tuple[int, int] | None:
+    """Where ``$1`` stands in ``SELECT set_config('name', $1, local)``, if the statement is nothing but that."""
+    arguments, node = call.node.get("args", []), facts.statement.node
+    parameter = arguments[1].get("ParamRef", {}) if len(arguments) == 3 else {}
+    place = _PARAMETER.match(facts.query, parameter.get("location", -1)) if parameter.get("number") == 1 else None
+    targets = node.get("targetList", [])
+    if (
+        place is None
+        or len(targets) != 1
+        or targets[0].get("ResTarget", {}).get("val", {}).get("FuncCall") != call.node
+    ):
+        return None
+    with_literal = {**call.node, "args": [arguments[0], _SOME_VALUE, arguments[2]]}
+    alone = {**node, "targetList": [{"ResTarget": {"val": {"FuncCall": with_literal}}}]}
+    return None if set_config(alone) is None else place.span()
 
 
 def _looked_up(facts: Facts, call: FunctionName) -> str | None:

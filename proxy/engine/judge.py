@@ -20,7 +20,7 @@ from proxy.engine.maintenance import check_vacuum
 from proxy.engine.own_text import own_text
 from proxy.engine.reading import Reading, qualify, read
 from proxy.engine.redirection import redirects
-from proxy.engine.refusals import PolicyRefused, unsupported, with_contact
+from proxy.engine.refusals import PolicyRefused, ValueDecides, unsupported, with_contact
 from proxy.engine.resolve import Resolved, resolve
 from proxy.engine.row_security import check_row_security
 from proxy.engine.session_state import SessionState
@@ -204,7 +204,8 @@ def _refused(
         )
         for number, facts in enumerate(texts)
     )
-    permanent = not isinstance(refused, PolicyRefused)
+    by_value = refused.place if isinstance(refused, ValueDecides) and len(texts) == 1 else (0, 0)
+    permanent = not isinstance(refused, PolicyRefused) and not any(by_value)
     refusal = with_contact(refused.refusal, state.policy)
     analysed = (
         told
@@ -212,7 +213,14 @@ def _refused(
         and refusal.sqlstate in _FOUND_BY_ANALYSIS
         and not refusal.message.startswith("consentry:")
     )
-    return Verdict(query, statements, refusal=refusal, permanent=permanent, told_by="analysis" if analysed else "")
+    return Verdict(
+        query,
+        statements,
+        refusal=refusal,
+        permanent=permanent,
+        by_value=by_value,
+        told_by="analysis" if analysed else "",
+    )
 
 
 def _judge(facts: Facts, state: SessionState, grounds: Grounds, first: int) -> _Judged:

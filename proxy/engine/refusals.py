@@ -20,6 +20,17 @@ class PolicyRefused(Refused):
         self.columns = columns
 
 
+class ValueDecides(Refused):
+    """A refusal that the value of a parameter could change: it is not due before Bind.
+
+    ``place``: see :attr:`proxy.verdict.Verdict.by_value`.
+    """
+
+    def __init__(self, refusal: Refusal, place: tuple[int, int]) -> None:
+        super().__init__(refusal)
+        self.place = place
+
+
 def hint(way_out: str, policy: Policy) -> str:
     """The way out, and whom to ask: the policy's contact."""
     contact = str(policy.contact)

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Final
 
 from proxy.errors import Refusal
-from proxy.session import checks
+from proxy.session import checks, literals
 from proxy.session.circumstances import names_prepared
 from proxy.session.cursors import Cursors
 from proxy.session.dialogue import Dialogue
@@ -43,6 +43,16 @@ class Bound:
     reply: Reply
     before: list[Sent] = field(default_factory=list)
     portal: Portal | None = None
+    by_value: bool = False
+    """The statement has the value of the Bind's parameter as a literal, and no parameter."""
+
+    def message(self, data: bytes, names: frontend.Bind, length: int) -> bytes:
+        """What to send for the client's Bind of ``length``: for ``data``, which may be its beginning."""
+        if self.by_value:
+            return frontend.bind_without_parameters(data, names, self.statement)
+        if self.statement == names.statement:
+            return data
+        return frontend.renamed_bind(data, names, self.statement, length)
 
 
 class Binding:
@@ -54,7 +64,8 @@ class Binding:
         self._cursors = cursors
         self._numbers = count(1)
 
-    def bind(self, names: frontend.Bind) -> Bound | None:
+    def bind(self, names: frontend.Bind, whole: bytes | None) -> Bound | None:
+        """``whole``: the message, None where it has not arrived to its end."""
         dialogue = self._dialogue
         statement = dialogue.statements.look_up(names.statement, dialogue.segment)
         if statement is Unsettled.UNSETTLED:
@@ -71,7 +82,10 @@ class Binding:
         if verdict is None:
             return None
         if verdict.refusal is not None:
-            return self._refused_bind(verdict, verdict.refusal)
+            text = literals.in_place(whole, names, statement, verdict)
+            return (
+                self._refused_bind(verdict, verdict.refusal) if text is None else self._by_value(names, statement, text)
+            )
         if judged is not None:
             return self._refused_bind(verdict.rejected(judged), judged)
         bound = Bound(names.statement, Reply(frontend.BIND, verdict, query=statement.text))
@@ -88,12 +102,33 @@ class Binding:
         bound.reply.portal = dialogue.portals.change(names.portal, portal, dialogue.segment)
         return bound
 
-    def cuts_rows(self, name: bytes) -> bool:
-        """What the name stands for has a column more in its result than the client knows of."""
+    def _by_value(self, names: frontend.Bind, statement: Statement, text: bytes) -> Bound | None:
+        """What is judged, prepared and run is ``text``, which has a literal where the client's has its parameter."""
+        dialogue, circumstances = self._dialogue, self._dialogue.circumstances
+        if not dialogue.statements.settled and names_prepared(text):
+            return None
+        verdict = dialogue.planned(text, circumstances.decide(text))
+        if verdict is None:
+            return None
+        if verdict.refusal is not None:
+            return self._refused_bind(verdict, verdict.refusal)
+        dialogue.outdated(statement)
+        bound = Bound(b"", Reply(frontend.BIND, verdict, query=text), by_value=True)
+        bound.before += self.close_discarded(statement)
+        self._use_variant(bound, statement, NO_TYPES, verdict)
+        alone = Statement(text, NO_TYPES, circumstances.naming, verdict)
+        bound.portal = Portal(alone, verdict, circumstances.naming, circumstances.basis(text))
+        bound.reply.portal = dialogue.portals.change(names.portal, bound.portal, dialogue.segment)
+        return bound
+
+    def needs_whole(self, name: bytes) -> bool:
+        """A Bind of this statement must be read to its end: the result has a column more than the client knows of, or
+        a value has a say in the verdict."""
         statement = self._dialogue.statements.look_up(name, self._dialogue.segment)
-        return isinstance(statement, Statement) and checks.cuts_rows(
-            self._dialogue.circumstances.decide(statement.text)
-        )
+        if not isinstance(statement, Statement):
+            return False
+        verdict = self._dialogue.circumstances.decide(statement.text)
+        return checks.cuts_rows(verdict) or any(verdict.by_value)
 
     def execute(self, name: bytes, limit: int) -> Reply | None:
         dialogue = self._dialogue

@@ -275,10 +275,10 @@ class Requests:
 
     def _bind(self, frame: Frame) -> bool:
         names = frontend.read_bind(frame.data)
-        if frame.form is Form.HEAD and self._binding.cuts_rows(names.statement):
+        if frame.form is Form.HEAD and self._binding.needs_whole(names.statement):
             self._messages.gather()
             return True
-        bound = self._binding.bind(names)
+        bound = self._binding.bind(names, frame.data if frame.form is Form.WHOLE else None)
         if bound is None:
             return False
         for message, reply in bound.before:
@@ -290,9 +290,7 @@ class Requests:
         else:
             if frame.form is Form.HEAD:
                 self._messages.pass_rest()
-            message = frame.data
-            if bound.statement != names.statement:
-                message = frontend.renamed_bind(frame.data, names, bound.statement, frame.length)
+            message = bound.message(frame.data, names, frame.length)
             if frame.form is Form.WHOLE and bound.portal is not None and bound.reply.verdict is not None:
                 portal = bound.portal
                 portal.subjects = subjects.bound(frame.data, names, portal.statement, bound.reply.verdict)

@@ -108,18 +108,18 @@ def renamed_bind(head: bytes, names: Bind, statement: bytes, length: int) -> byt
     return _HEADER.pack(BIND, grown) + b"%b\0%b\0" % (names.portal, statement) + head[names.rest :]
 
 
+def bind_without_parameters(whole: bytes, names: Bind, statement: bytes) -> bytes:
+    """A whole Bind of another statement, which has no parameters, for a result in the same formats."""
+    return bind(names.portal, statement, bytes(4) + whole[_after_parameters(whole, names) :])
+
+
 def with_result_formats(whole: bytes, more: int) -> bytes:
     """A whole Bind for a result of ``more`` columns than the client knows, or of none that it knows (``more`` 0).
 
     No format or one holds for all columns; where there is one for each, the others are text.
     """
-    names = read_bind(whole)
+    offset = _after_parameters(whole, read_bind(whole))
     try:
-        offset = names.rest + 2 + 2 * _INT16.unpack_from(whole, names.rest)[0]
-        (parameters,) = _INT16.unpack_from(whole, offset)
-        offset += 2
-        for _ in range(parameters):
-            offset += 4 + max(_INT32.unpack_from(whole, offset)[0], 0)
         (formats,) = _INT16.unpack_from(whole, offset)
     except error as malformed:
         raise ProtocolViolation("invalid message format") from malformed
@@ -127,6 +127,19 @@ def with_result_formats(whole: bytes, more: int) -> bytes:
         return whole
     kept = whole[offset + 2 :] + bytes(2 * more) if more else b""
     return message(BIND, whole[5:offset] + _INT16.pack(len(kept) // 2) + kept)
+
+
+def _after_parameters(whole: bytes, names: Bind) -> int:
+    """Where the formats of the result begin in a whole Bind."""
+    try:
+        offset = names.rest + 2 + 2 * _INT16.unpack_from(whole, names.rest)[0]
+        (parameters,) = _INT16.unpack_from(whole, offset)
+        offset += 2
+        for _ in range(parameters):
+            offset += 4 + max(int(_INT32.unpack_from(whole, offset)[0]), 0)
+    except error as malformed:
+        raise ProtocolViolation("invalid message format") from malformed
+    return int(offset)
 
 
 def read_query(whole: bytes) -> bytes:

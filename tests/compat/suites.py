@@ -232,9 +232,12 @@ SUITES: Final = {
             apart="tests",
             extensions=("hstore",),
             unavoidable={
-                "enc|latin|ascii|euc|test_typeinfo": "`client_encoding` stays UTF8, and `set_config` takes literals",
-                r"\boff\]": _CONFORMING,
-                "test_set_transaction_param_reset": "`set_config` with a computed name",
+                r"[\[-](latin1|latin9|sql_ascii|ascii|euc-?jp)[\]-]": _ENCODING,
+                r"::test_(enum_dumper_sqlascii|enum_loader_sqlascii|dump_badenc|load_badenc|load_ascii)\[": _ENCODING,
+                r"::test_text_array_ascii\[|::test_set_encoding_unsupported$": _ENCODING,
+                r"tests\.pq\.test_misc::test_error_message_encoding$|test_pgconn::test_encoding$": _ENCODING,
+                r"::test_(escape|quote)_\w+\[(\w+-)?off\]$": _CONFORMING,
+                r"::test_set_transaction_param_reset\[": "`set_config` with a computed name",
             },
         ),
         Suite(
