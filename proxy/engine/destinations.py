@@ -52,6 +52,11 @@ class Destinations:
 
     def _flows(self, one: Assignment) -> Iterator[tuple[str | None, Sources]]:
         """What flows into each column that an assignment may set; None where its name is not known."""
+        beside = NOTHING.union(*(self.part.flows.of(step) for step in one.subscripts))
+        for column, sources in self._values(one):
+            yield column, sources | beside
+
+    def _values(self, one: Assignment) -> Iterator[tuple[str | None, Sources]]:
         columns: list[str | None] = [column.name for column in self.part.relation.columns]
         if one.select is None:
             sources = NOTHING.union(*(self.part.flows.of(value) for value in one.values))

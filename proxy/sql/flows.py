@@ -314,6 +314,7 @@ class Flows:
 
     def _insert(self, node: Node, target: Joined, scope: Scope) -> None:
         source = EMPTY
+        self._visit("cols", node.get("cols", ()), scope)
         if "selectStmt" in node:
             source = self._select(node["selectStmt"]["SelectStmt"], scope)
         conflict = node.get("onConflictClause")

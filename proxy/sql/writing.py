@@ -47,6 +47,8 @@ class Assignment:
     part: bool = False
     several: bool = False
     again: tuple[Node, ...] = ()
+    subscripts: tuple[Node, ...] = ()
+    """Of the element or part that is set: what they are computed from is stored, too, as a key or a bound."""
 
     @property
     def copies(self) -> tuple[Node, ...]:
@@ -167,7 +169,7 @@ def _inserted(node: Node) -> Iterator[Assignment]:
         yield from _row(columns, [row["List"].get("items", ()) for row in select["valuesLists"]])
     elif columns:
         for position, item in enumerate(columns):
-            yield Assignment(item["name"], position, select=select, part="indirection" in item)
+            yield Assignment(item["name"], position, select=select, part="indirection" in item, subscripts=_steps(item))
     else:
         yield Assignment(None, -1, select=select)
 
@@ -179,13 +181,18 @@ def _row(columns: list[Node], rows: list[list[Node]]) -> Iterator[Assignment]:
     for position in range(len(columns) if columns else width):
         name = columns[position].get("name") if columns else None
         part = bool(columns) and "indirection" in columns[position]
+        steps = _steps(columns[position]) if columns else ()
         if stars or any(len(row) != width for row in rows):
             everything: Node = {"List": {"items": [item for row in rows for item in row]}}
-            yield Assignment(name, position, (everything,), part=part)
+            yield Assignment(name, position, (everything,), part=part, subscripts=steps)
         elif position < width:
-            yield Assignment(name, position, tuple(row[position] for row in rows), part=part)
+            yield Assignment(name, position, tuple(row[position] for row in rows), part=part, subscripts=steps)
     if stars and not columns:
         yield Assignment(None, -1, ({"List": {"items": [item for row in rows for item in row]}},))
+
+
+def _steps(item: Node) -> tuple[Node, ...]:
+    return tuple(item.get("indirection", ()))
 
 
 def _fields(item: Node) -> list[Node]:
@@ -206,6 +213,7 @@ def _set(items: list[Node]) -> Iterator[Assignment]:
             part="indirection" in item,
             several=several and value is item["val"],
             again=again,
+            subscripts=_steps(item),
         )
 
 
