@@ -82,7 +82,7 @@ class Binding:
         if verdict is None:
             return None
         if verdict.refusal is not None:
-            text = literals.in_place(whole, names, statement, verdict)
+            text = literals.in_place(whole, names, statement.text, statement.types, verdict)
             return (
                 self._refused_bind(verdict, verdict.refusal) if text is None else self._by_value(names, statement, text)
             )

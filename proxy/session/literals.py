@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import ProtocolViolation
-from proxy.session.statements import Statement
 from proxy.verdict import Verdict
 from proxy.wire import frontend
 
@@ -16,12 +15,17 @@ LONGEST: Final = 4096
 """Bytes of such a value. Names of schemas and roles are meant."""
 
 
-def in_place(whole: bytes | None, names: frontend.Bind, statement: Statement, verdict: Verdict) -> bytes | None:
-    """The client's text with the value of a whole Bind for its ``$1``; None where that cannot be, or need not."""
+def in_place(
+    whole: bytes | None, names: frontend.Bind, text: bytes, types: bytes | None, verdict: Verdict
+) -> bytes | None:
+    """The client's ``text`` with the value of a whole Bind for its ``$1``; None where that cannot be, or need not.
+
+    ``types`` are those that the Parse declared; None where there was none.
+    """
     start, end = verdict.by_value
-    if whole is None or not end or statement.types is None:
+    if whole is None or not end or types is None:
         return None
-    declared = frontend.read_types(statement.types)
+    declared = frontend.read_types(types)
     try:
         parameters = frontend.read_parameters(whole, names)
     except ProtocolViolation:  # it is the upstream that refuses it
@@ -32,4 +36,4 @@ def in_place(whole: bytes | None, names: frontend.Bind, statement: Statement, ve
     if value is None or len(value) > LONGEST or b"\0" in value:
         return None
     # standard_conforming_strings is on: nothing but the quote has a meaning in it.
-    return statement.text[:start] + b"'" + value.replace(b"'", b"''") + b"'" + statement.text[end:]
+    return text[:start] + b"'" + value.replace(b"'", b"''") + b"'" + text[end:]

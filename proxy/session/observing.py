@@ -15,6 +15,8 @@ from typing import Final
 from proxy.errors import Refusal
 from proxy.journal import SessionFacts
 from proxy.policy.model import Policy
+from proxy.session import literals
+from proxy.session.binding import NO_TYPES
 from proxy.session.circumstances import Circumstances, Prepared
 from proxy.session.events import Events, Run
 from proxy.session.outbox import Fault, LoadCatalog
@@ -242,10 +244,17 @@ class Observer:
                 name, text, _ = frontend.read_parse(frame.data)
                 self._statements[name] = text
             case frontend.BIND:
-                portal, statement, _ = frontend.read_bind(frame.data)
-                self._portals[portal] = self._statements.get(statement, b"")
+                names = frontend.read_bind(frame.data)
+                self._portals[names.portal] = self._bound(frame, names, self._statements.get(names.statement, b""))
             case frontend.EXECUTE:
                 self._decide(frontend.EXECUTE, self._portals.get(frontend.read_execute(frame.data).portal, b""))
+
+    def _bound(self, frame: Frame, names: frontend.Bind, text: bytes) -> bytes:
+        """What enforce would judge for this Bind of ``text``."""
+        if frame.form is not Form.WHOLE or b"set_config" not in text.lower():
+            return text
+        verdict = self._circumstances.decide(text)
+        return literals.in_place(frame.data, names, text, NO_TYPES, verdict) or text
 
     def _decide(self, kind: int, text: bytes) -> None:
         """Has the audit write what enforce would do with ``text``."""

@@ -95,6 +95,17 @@ def test_the_purpose_is_followed_through_transactions(observing: Proxy, module_d
     assert seen == [("care", "allow"), (None, "mask"), ("research", "mask")]
 
 
+def test_a_bound_setting_is_followed(observing: Proxy, module_database: Database) -> None:
+    with connect(observing, module_database) as connection:
+        connection.execute("CREATE TEMPORARY TABLE patients (id int, phone text)")
+        for path in ("pg_temp, public", "public, pg_temp"):
+            connection.execute("SELECT set_config('search_path', %s, false)", [path])
+            connection.execute(SELECT)
+        connection.execute("SELECT set_config('client_encoding', %s, false)", ["latin1"])
+    verdicts = [event["verdict"] for event in told(observing)]
+    assert verdicts[1:] == ["pass", "pass", "pass", "mask", "reject"]
+
+
 CONVERSATIONS = {
     "a pipeline with an error": pipeline(SELECT, "SELECT 1/0", SELECT) + pipeline("SELECT 2"),
     "several statements": simple(f"{SELECT}; SELECT 1/0; SELECT 3") + simple("SELECT 4"),
