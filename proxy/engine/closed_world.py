@@ -7,6 +7,7 @@ import re
 from proxy.catalog.model import TEMPORARY
 from proxy.engine.parameters import check_setting
 from proxy.engine.refusals import ValueDecides, denied, undefined_function, unsupported
+from proxy.engine.role_names import check_roles
 from proxy.engine.search_path import find
 from proxy.engine.session_state import SessionState
 from proxy.engine.trust import Trust
@@ -92,6 +93,7 @@ def _is_temporary(schema: str | None, name: str, state: SessionState) -> bool:
 
 def _check_details(facts: Facts, state: SessionState, code: bool) -> None:
     node, policy = facts.statement.node, state.policy
+    check_roles(facts, state)
     match facts.statement.kind:
         case kind if kind not in _EXECUTING and has_node(facts, "ExecuteStmt"):
             raise unsupported(f"{facts.tag} of EXECUTE is not available", way_out="Write the statement itself.")
