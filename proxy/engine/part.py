@@ -113,6 +113,11 @@ class Part:
         """The table whose rows change."""
         return self.relation if self.base_table is None else self.base_table.relation
 
+    def shown(self, column: str) -> str | None:
+        """What the target calls a column of the table whose rows change; None where it does not show it."""
+        columns = {} if self.base_table is None else self.base_table.columns
+        return next((name for name, inner in columns.items() if inner == column), None)
+
     def deciding(self) -> frozenset[str]:
         """The target's columns on which the conditions of its rows may depend."""
         inner = deciding(self.state.policy, self.table, self.catalog)

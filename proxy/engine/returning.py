@@ -87,7 +87,7 @@ class Returning:
         if not asks or not self.part.modification.does("insert") or self.part.explained:
             return None
         for kind in self.part.registered_kinds():
-            key = f"{self.part.base}.{identifier(kind.key)}"
+            key = f"{self.part.base}.{identifier(self.part.shown(kind.key) or kind.key)}"
             noted = registered(kind, key)
             if len(self.part.modification.actions) == 1:
                 return noted

@@ -180,8 +180,9 @@ class _Work:
         inside = part.grounds.protected
         judged = part.relation.oid in inside.classified or part.relation.oid in inside.harmless
         plain = judged or part.table.oid not in inside.classified
-        registers = part.modification.does("insert") and bool(part.registered_kinds())
-        return part.base_table is not None and plain and not registers and part.modification.kind != "MergeStmt"
+        registers = part.registered_kinds() if part.modification.does("insert") else []
+        noted = all(part.shown(kind.key) is not None for kind in registers)
+        return part.base_table is not None and plain and noted
 
     def _subjects(self, seen: Sight) -> Iterator[tuple[str, str, int]]:
         """The subjects that the statement names by a literal, in a predicate or as a key that is set."""

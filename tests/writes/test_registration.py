@@ -17,6 +17,7 @@ CONSENT = "INSERT INTO consents (subscriber_id, purpose) VALUES (10, 'billing')"
 CALL = "INSERT INTO calls (id, subscriber_id, callee) VALUES (10, 10, '137')"
 BOTH = f"WITH s AS ({REGISTER} RETURNING id) INSERT INTO consents (subscriber_id, purpose) SELECT id, 'billing' FROM s"
 PREPARE = "PREPARE register (int) AS INSERT INTO subscribers (id, full_name, phone) VALUES ($1, 'Bo Li', '139')"
+SHOWN = "INSERT INTO contacts (phone, id, name) VALUES ('139', 10, 'Bo Li')"
 LINE = "INSERT INTO lines (id, invoice_id, ship_to) SELECT 10, id, 'Main Street' FROM i"
 BILLED = f"WITH i AS (INSERT INTO invoices VALUES (10, 1, 5) RETURNING id) {LINE}"
 """An invoice and its line, which reaches its subject by it."""
@@ -65,6 +66,10 @@ CASES = {
     "an invoice with its line, prepared, of who does not consent": Case(
         ("PREPARE b AS " + UNBILLED, "EXECUTE b"), 1, 0
     ),
+    "through a view": Case(("BEGIN", SHOWN, CONSENT, "COMMIT"), None, 1),
+    "through a view, not consenting": Case(("BEGIN", SHOWN, "COMMIT"), 2, 0),
+    "through a view, outside of a block": Case((SHOWN,), 0, 0),
+    "through a view, with the consent": Case((BOTH.replace(REGISTER, SHOWN),), None, 1),
     "all in one, consenting": Case((ALL_CONSENTING,), None, 1),
     "all in one, not consenting": Case((ALL,), 0, 0),
     "all in one, consenting after": Case(("BEGIN", ALL, CONSENT, "COMMIT"), None, 1),
