@@ -90,7 +90,8 @@ def unclaimed(part: Part) -> list[Check]:
         return []
     role = part.state.role
     manages = frozenset() if role is None else role.manages
-    alone = sum(name.place == "target" for name in part.facts.relations) == 1 and part.modification.kind == "InsertStmt"
+    # Nothing takes away the row that a foreign key holds, in whose place another could come.
+    alone = sum(name.place == "target" for name in part.facts.relations) == 1 and not part.modification.does("delete")
     found = [one for one in claims(part.state.policy, part.catalog, part.table, manages) if not (alone and one.holds)]
     if not found:
         return []
