@@ -29,11 +29,13 @@ def main() -> None:
     said: dict[str, list[str]] = defaultdict(list)
     for line in ran.stdout.splitlines():
         event = json.loads(line) if line.startswith("{") else {}
-        if "Test" not in event:
-            continue
-        name = f"{event['Package']}::{event['Test']}"
-        if event["Action"] == "output":
+        # What has no test is a package's: where it panics, the rest of its tests have no outcome.
+        name = f"{event.get('Package', 'build')}::{event.get('Test', '')}"
+        if event.get("Action") == "output":
             said[name].append(event["Output"])
+        elif "Test" not in event:
+            if event.get("Action") == "fail":
+                print(name, "".join(said[name]))
         elif event["Action"] in ("pass", "fail", "skip"):
             outcome = {"pass": "passed", "fail": "failed", "skip": "skipped"}[event["Action"]]
             outcomes[name] = outcome, "".join(said[name])
