@@ -215,6 +215,15 @@ class TypesVerdict:
     unknown: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A decision that takes long. ``make`` may be called in any thread; ``take`` is given what it returns, in that of
+    the sessions, and has it remembered as far as it still holds."""
+
+    make: Callable[[], Verdict]
+    take: Callable[[Verdict], None]
+
+
 class Decisions(Protocol):
     """The verdicts for one context. ``known`` is the hot path: one look-up by the client's exact bytes.
 
@@ -225,6 +234,10 @@ class Decisions(Protocol):
     known: dict[bytes, Verdict]
 
     def authorize(self, query: bytes) -> Verdict: ...
+
+    def work(self, query: bytes) -> Work | None:
+        """What is to be done before ``authorize`` has the answer at once; None where it has, or takes little time."""
+        ...
 
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """May values be converted to these types (none of them PostgreSQL's own)? Remembered."""

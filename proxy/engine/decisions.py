@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from proxy.sql.facts import Facts, facts
 from proxy.sql.normalize import fingerprint
 from proxy.sql.repetition import repetition
 from proxy.sql.shape import Shape, shape_of
-from proxy.verdict import Context, StatementVerdict, TypesVerdict, Verdict
+from proxy.verdict import Context, StatementVerdict, TypesVerdict, Verdict, Work
 
 _CONTEXTS: Final = 1024
 _TYPES: Final = 1024
@@ -43,6 +43,8 @@ _SHORT: Final = 1024
 """Bytes. Of longer texts, what repeats itself is left out while they are decided."""
 _LONGEST: Final = 64 * 1024
 """Bytes. Longer texts are decided each time: what is that long is rarely sent twice."""
+_LONG_VERDICTS: Final = 4
+"""How many of those are held, each until the next of its context, so that Bind and Execute need not decide again."""
 _VERDICT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of text (the client's and ours) in all remembered verdicts together; beyond it all are forgotten."""
 _FACTS_BYTES: Final = 2 * 1024 * 1024
@@ -65,6 +67,8 @@ class ContextDecisions:
         self.known: dict[bytes, Verdict] = {}
         self._templates: dict[bytes, Template] = {}
         self._types: dict[tuple[int, ...], TypesVerdict] = {}
+        self._long: tuple[bytes, Verdict] | None = None
+        """The last text that is too long to be remembered among the others, for its Bind and Execute."""
 
     def parameter_types(self, oids: tuple[int, ...]) -> TypesVerdict:
         """See :meth:`proxy.verdict.Decisions.parameter_types`."""
@@ -82,18 +86,45 @@ class ContextDecisions:
         if known is not None and (self._valid_until is None or now < self._valid_until):
             return known
         if self._valid_until is not None and now >= self._valid_until:
-            self.known.clear()
-            self._templates.clear()
-        verdict = self._by_repetition(query) if len(query) > _SHORT else None
+            self.forget()
+        if self._long is not None and self._long[0] == query:
+            return self._long[1]
+        verdict = _by_repetition(query, self.authorize) if len(query) > _SHORT else None
         if verdict is None:
             verdict = self._decided(query, now)
-        if len(query) <= _LONGEST and self._engine.remembers(len(query) + len(verdict.text)):
-            self.known[query] = verdict
+        self._keep(query, verdict)
         return verdict
 
-    def _by_repetition(self, query: bytes) -> Verdict | None:
-        short = repetition(query)
-        return None if short is None else carried_over(self.authorize(short.query), query, short)
+    def work(self, query: bytes) -> Work | None:
+        """See :meth:`proxy.verdict.Decisions.work`."""
+        now = self._engine.clock()
+        valid = self._valid_until is None or now < self._valid_until
+        if valid and (query in self.known or (self._long is not None and self._long[0] == query)):
+            return None
+        shape = shape_of(query) if len(query) <= _LONGEST else None
+        if valid and shape is not None and shape.key in self._templates:
+            return None
+        decide = self._engine.apart(self._state, now)
+
+        def make() -> Verdict:
+            return _by_repetition(query, decide) or decide(query)
+
+        return Work(make, lambda verdict: self._take(query, verdict, now))
+
+    def _take(self, query: bytes, verdict: Verdict, then: datetime) -> None:
+        """Remembers what was decided ``then``, unless a suspension began or ended since."""
+        until = next_change(self._state.policy, then)
+        if until is None or self._engine.clock() < until:
+            self.expire()
+            self._valid_until = until
+            self._keep(query, verdict)
+
+    def _keep(self, query: bytes, verdict: Verdict) -> None:
+        if len(query) > _LONGEST:
+            self._long = (query, verdict)
+            self._engine.holds_long(self)
+        elif self._engine.remembers(len(query) + len(verdict.text)):
+            self.known[query] = verdict
 
     def _decided(self, query: bytes, now: datetime) -> Verdict:
         shape = shape_of(query) if len(query) <= _LONGEST else None
@@ -127,6 +158,11 @@ class ContextDecisions:
         """Forgets every verdict."""
         self.known.clear()
         self._templates.clear()
+        self._long = None
+
+    def forget_long(self) -> None:
+        """Forgets the verdict on the last text that was very long."""
+        self._long = None
 
 
 class ConsentEngine:
@@ -139,6 +175,7 @@ class ConsentEngine:
         self._verdict_bytes = 0
         self._facts: OrderedDict[bytes, tuple[Facts, ...]] = OrderedDict()
         self._facts_bytes = 0
+        self._holding: deque[ContextDecisions] = deque()
         self._grounds: OrderedDict[tuple[int, int], tuple[Policy, Catalog, Protected, Trust]] = OrderedDict()
         self._newest: dict[str, Catalog] = {}
         self._baselines: dict[tuple[int, str], tuple[Policy, Baseline]] = {}
@@ -202,6 +239,19 @@ class ConsentEngine:
             self._verdict_bytes = size
         return size <= _VERDICT_BYTES
 
+    def holds_long(self, decisions: ContextDecisions) -> None:
+        """Has the others forget what they hold of very long texts, if too many do."""
+        if decisions in self._holding:
+            self._holding.remove(decisions)
+        self._holding.append(decisions)
+        while len(self._holding) > _LONG_VERDICTS:
+            self._holding.popleft().forget_long()
+
+    def apart(self, state: SessionState, now: datetime) -> Callable[[bytes], Verdict]:
+        """What :meth:`decide` does, to be called in any thread: it touches nothing that changes."""
+        grounds = self._protected(state.context)
+        return lambda query: _decide(query, state, now, facts, lambda _: grounds)
+
     def _forget_older(self, context: Context) -> None:
         """Lets go of what was decided under an older catalog of the same database, when a newer one appears.
 
@@ -229,34 +279,7 @@ class ConsentEngine:
 
     def decide(self, query: bytes, state: SessionState, now: datetime) -> Verdict:
         """One verdict, made anew. Never raises."""
-        try:
-            texts = self._facts_of(query)
-            protected, trust = self._protected(state.context)
-
-            def authorize(text: bytes, inner: SessionState) -> Verdict:
-                # What is prepared cannot itself be an EXECUTE, so this ends.
-                return self.decide(text, replace(inner, context=replace(inner.context, prepared={})), now)
-
-            verdict = judge(query, texts, state, Grounds(protected, trust, now, authorize))
-            verdict = replace(verdict, classified_origins=protected.origins, secret=TOKEN)
-            if verdict.within_block is None:
-                return verdict
-            within = replace(verdict.within_block, classified_origins=protected.origins, secret=TOKEN)
-            return replace(verdict, within_block=within)
-        except Refused as refused:
-            return _unread(query, with_contact(refused.refusal, state.policy), told=True)
-        except Exception as error:
-            # Neither the message nor the locals: both may hold literals of the statement.
-            places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
-            _log.error("deciding failed; the statement is refused", error=type(error).__name__, at=places)
-            return _unread(
-                query,
-                Refusal(
-                    FEATURE_NOT_SUPPORTED,
-                    "consentry: the statement could not be analysed",
-                    hint="This is a defect: the log of consentry tells where. Written more plainly it may pass.",
-                ),
-            )
+        return _decide(query, state, now, self._facts_of, self._protected)
 
     def decide_types(self, oids: tuple[int, ...], state: SessionState) -> TypesVerdict:
         """One judgement of parameter types, made anew."""
@@ -307,6 +330,50 @@ class ConsentEngine:
         """What the same policy trusts of the catalog of this database that was last looked at, if it did."""
         policy, baseline, trust = self._trusted.get(context.database, (None, None, None))
         return trust if policy is context.policy and baseline is self._baseline(context) else None
+
+
+def _by_repetition(query: bytes, decide: Callable[[bytes], Verdict]) -> Verdict | None:
+    """The verdict on a text without its repetitions, carried over to all of it; None where that does not fit."""
+    short = repetition(query)
+    return None if short is None else carried_over(decide(short.query), query, short)
+
+
+def _decide(
+    query: bytes,
+    state: SessionState,
+    now: datetime,
+    read: Callable[[bytes], tuple[Facts, ...]],
+    look: Callable[[Context], tuple[Protected, Trust]],
+) -> Verdict:
+    """One verdict, made anew. Never raises. ``read`` reads the text, ``look`` says what is protected and trusted."""
+    try:
+        texts = read(query)
+        protected, trust = look(state.context)
+
+        def authorize(text: bytes, inner: SessionState) -> Verdict:
+            # What is prepared cannot itself be an EXECUTE, so this ends.
+            return _decide(text, replace(inner, context=replace(inner.context, prepared={})), now, read, look)
+
+        verdict = judge(query, texts, state, Grounds(protected, trust, now, authorize))
+        verdict = replace(verdict, classified_origins=protected.origins, secret=TOKEN)
+        if verdict.within_block is None:
+            return verdict
+        within = replace(verdict.within_block, classified_origins=protected.origins, secret=TOKEN)
+        return replace(verdict, within_block=within)
+    except Refused as refused:
+        return _unread(query, with_contact(refused.refusal, state.policy), told=True)
+    except Exception as error:
+        # Neither the message nor the locals: both may hold literals of the statement.
+        places = [f"{frame.filename}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-3:]]
+        _log.error("deciding failed; the statement is refused", error=type(error).__name__, at=places)
+        return _unread(
+            query,
+            Refusal(
+                FEATURE_NOT_SUPPORTED,
+                "consentry: the statement could not be analysed",
+                hint="This is a defect: the log of consentry tells where. Written more plainly it may pass.",
+            ),
+        )
 
 
 def _unread(query: bytes, refusal: Refusal, *, told: bool = False) -> Verdict:

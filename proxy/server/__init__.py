@@ -8,6 +8,7 @@
 ``admin``    HTTP for metrics, health and a console; ``seen`` what a server says of itself
 ``cancel``   hands a CancelRequest on
 ``plans``    has the upstream plan new secured texts, on connections of its own
+``deliberation``  decides on long texts in a thread of its own
 """
 
 from proxy.server.admin import AdminServer, Page

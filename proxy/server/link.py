@@ -12,6 +12,7 @@ from proxy.errors import QUERY_CANCELED
 from proxy.server import cancel
 from proxy.server.certificates import ALPN
 from proxy.server.connect import connect, keep_alive
+from proxy.server.deliberation import Deliberation
 from proxy.server.options import ServerOptions
 from proxy.server.plans import Plans
 from proxy.server.seen import Served, SessionSeen
@@ -27,6 +28,7 @@ from proxy.session import (
     Command,
     ConfirmCatalog,
     Connect,
+    Decide,
     Fault,
     LoadCatalog,
     OwnCatalog,
@@ -34,6 +36,7 @@ from proxy.session import (
     Session,
     StartTls,
 )
+from proxy.verdict import Verdict
 
 HIGH_WATER: Final = 512 * 1024
 LOW_WATER: Final = 128 * 1024
@@ -171,6 +174,7 @@ class Link:
         plans: Plans | None = None,
         served: Served | None = None,
         settle: Callable[[], None] | None = None,
+        deliberation: Deliberation | None = None,
     ) -> None:
         self.client = _Client(self)
         self.session: Session
@@ -183,6 +187,7 @@ class Link:
         self._own: OwnCatalog | None = None
         self._served = served or Served()
         self._settle = settle
+        self._deliberation = deliberation or Deliberation()
         self._upstream: _Upstream | None = None
         self._database: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -288,26 +293,34 @@ class Link:
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case Connect():
-                self._start(self._connect())
             case StartTls():
                 self._start_tls(command)
-            case LoadCatalog():
-                self._start(self._load(command))
-            case ReadOwnCatalog():
-                self._start(self._read_own(command))
-            case ConfirmCatalog(database):
-                self._start(self._confirm(database))
-            case CheckPlan():
-                self._start(self._check_plan(command))
-            case Cancel(packet) | CancelOwn(packet):
-                self._start(self._cancel(packet, own=isinstance(command, CancelOwn)))
             case Fault(error):
                 self._served.faults += 1
                 _log.error("fault in a session: %s", error, exc_info=error)
             case Close():
                 self._close_upstream()
                 self.client.close()
+            case _:
+                self._start(self._work(command))
+
+    async def _work(self, command: Command) -> None:
+        """What takes time."""
+        match command:
+            case Connect():
+                await self._connect()
+            case LoadCatalog():
+                await self._load(command)
+            case ReadOwnCatalog():
+                await self._read_own(command)
+            case ConfirmCatalog(database):
+                await self._confirm(database)
+            case CheckPlan():
+                await self._check_plan(command)
+            case Decide(make):
+                await self._decide(make)
+            case Cancel(packet) | CancelOwn(packet):
+                await self._cancel(packet, own=isinstance(command, CancelOwn))
 
     def _close_upstream(self) -> None:
         if self._upstream is not None:
@@ -397,6 +410,10 @@ class Link:
     async def _check_plan(self, command: CheckPlan) -> None:
         found = () if self._plans is None else await self._plans.check(command)
         self.session.plan_checked(found)
+        self.flush()
+
+    async def _decide(self, make: Callable[[], Verdict]) -> None:
+        self.session.decided(await self._deliberation.verdict(make))
         self.flush()
 
     async def _cancel(self, packet: bytes, *, own: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.journal import Journal, SessionFacts
 from proxy.server.conflicts import ConflictCounts
+from proxy.server.deliberation import Deliberation
 from proxy.server.headcount import Headcount
 from proxy.server.link import Link
 from proxy.server.options import Address, ServerOptions
@@ -65,6 +66,7 @@ class Server:
             alone=options.alone,
         )
         self._listeners: list[asyncio.Server] = []
+        self._deliberation = Deliberation()
         self._links: set[Link] = set()
         self._all_closed = asyncio.Event()
         self.served = Served()
@@ -173,6 +175,7 @@ class Server:
             self._plans,
             self.served,
             self._surroundings.journal.flush,
+            self._deliberation,
         ).client
 
     def _new_session(self, client: str) -> Session:

@@ -14,10 +14,13 @@ from proxy.session.naming import Naming, Shadows
 from proxy.session.reasons import DECIDING_FAILED, SNAPSHOT_TOO_OLD, no_policy, not_utf8
 from proxy.session.transaction import Transaction
 from proxy.settings import ISOLATION
-from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict
+from proxy.verdict import Context, Decisions, Engine, Origins, TypesVerdict, Verdict, Work
 
 EXECUTE: Final = b"execute"
 LISTS: Final = (b"pg_prepared_statements", b"pg_cursors")
+LONG: Final = 2048
+"""Bytes of a text that may take long to decide on. One of 10,000 takes a quarter of a second where each of its bytes is
+another comparison."""
 
 
 Answer = tuple[Sequence[tuple[str, int]], Sequence[Sequence[bytes | None]]]
@@ -133,6 +136,15 @@ class Circumstances:
     def decide(self, text: bytes) -> Verdict:
         """The verdict on exactly this text, now."""
         return self._here(self._decide(text))
+
+    def work(self, text: bytes) -> Work | None:
+        """What is to be done elsewhere before :meth:`decide` has the verdict at once; None where it has."""
+        if len(text) < LONG or not_utf8(text) is not None:
+            return None
+        try:
+            return self.present().decisions.work(text)
+        except Exception:  # decide() meets it again, and refuses
+            return None
 
     def forms(self, text: bytes) -> tuple[Verdict, ...]:
         """The verdict on this text as of now, for a text that began outside of a transaction block and inside one."""

@@ -18,13 +18,16 @@ from proxy.session.inquiry import Inquiry
 from proxy.session.loading import Loading
 from proxy.session.migrations import Migrations, concerns_others
 from proxy.session.names import Names, Unsettled
-from proxy.session.outbox import CheckPlan, Fault, LoadCatalog, Outbox, ReadOwnCatalog
+from proxy.session.outbox import CheckPlan, Decide, Fault, LoadCatalog, Outbox, ReadOwnCatalog
 from proxy.session.reasons import AUDIT_FAILED, StateLost, unexplained
 from proxy.session.replies import Replies
 from proxy.session.statements import Portal, Statement
 from proxy.session.transaction import Transaction
-from proxy.verdict import Begin, Commit, Effect, StatementVerdict, Verdict
+from proxy.verdict import Begin, Commit, Effect, StatementVerdict, Verdict, Work
 from proxy.wire import backend
+
+DELIBERATIONS: Final = 3
+"""How often one decision is made elsewhere, where each time the session stands otherwise when it is there."""
 
 FAILING_QUERY: Final = b'SELECT FROM pg_catalog."consentry: refused"'
 """Fails upstream with 42P01 where a refused text would have run: nobody can create relations in pg_catalog."""
@@ -39,7 +42,8 @@ class Dialogue:
     ``began_with``: what all saw when the transaction block began.
     ``copy_in``: the upstream reads COPY data and the client has not ended it. ``awaiting_catalog``: nothing may be
     decided before the catalog was read anew. ``witness``: new secured texts wait until their plan was seen;
-    ``awaiting_plan``: one does. ``types_sought``: for the sake of these types the catalog was read anew.
+    ``awaiting_plan``: one does; ``awaiting_verdict``: a decision that takes long is being made, which was
+    ``deliberated`` so often. ``types_sought``: for the sake of these types the catalog was read anew.
     ``rolls_back``: a check before COMMIT failed, and the transaction is to be rolled back. ``loading``: a COPY FROM
     STDIN whose rows are checked is under way; ``open_spool`` opens files for their subjects. ``held``: a message waits
     for other sessions. ``partial``: a part of a simple query is still to be sent. ``waits_since``, ``turn_since``: of a
@@ -71,6 +75,8 @@ class Dialogue:
     unsynced: bool = False
     began_with: Catalog | None = None
     awaiting_plan: CheckPlan | None = None
+    awaiting_verdict: Work | None = None
+    deliberated: int = 0
     plan_found: tuple[bytes, bytes, tuple[str, ...]] | None = None
     types_sought: tuple[int, ...] = ()
     rolls_back: bool = False
@@ -92,7 +98,8 @@ class Dialogue:
     @property
     def awaiting(self) -> bool:
         """Nothing may be decided now."""
-        return self.awaiting_catalog or self.awaiting_own or self.awaiting_plan is not None
+        plan, verdict = self.awaiting_plan, self.awaiting_verdict
+        return self.awaiting_catalog or self.awaiting_own or plan is not None or verdict is not None
 
     def must_read_own(self) -> bool:
         """What this session alone sees has to be read before anything is decided, and can be."""
@@ -119,6 +126,8 @@ class Dialogue:
     def own_read(self, catalog: Catalog | None, canceled: str = "") -> None:
         """The session's own catalog, None where it cannot be read: for good, or because the client ``canceled`` what
         waits for it. Raises StateLost if reading it left traces."""
+        if not self.awaiting_own:
+            return
         self.awaiting_own = False
         if canceled:
             self.canceled = Refusal(QUERY_CANCELED, canceled)
@@ -179,6 +188,25 @@ class Dialogue:
             return verdict
         self.events.alarm("plan", found, None)
         return verdict.rejected(unexplained(found))
+
+    def deliberates(self, text: bytes) -> bool:
+        """The decision on ``text`` takes long, and is made elsewhere: wait."""
+        work = self.circumstances.work(text) if self.deliberated < DELIBERATIONS else None
+        if work is None:
+            self.deliberated = 0
+            return False
+        self.deliberated += 1
+        self.awaiting_verdict = work
+        self.outbox.commands.append(Decide(work.make))
+        return True
+
+    def decided(self, verdict: Verdict | None) -> None:
+        """What was deliberated on; None where that failed."""
+        work, self.awaiting_verdict = self.awaiting_verdict, None
+        if verdict is None:
+            self.deliberated = DELIBERATIONS
+        elif work is not None:
+            work.take(verdict)
 
     def judged_types(self, oids: tuple[int, ...]) -> Refusal | Unsettled | None:
         """Why parameters may not be of these types; UNSETTLED until a catalog that may show them has been read."""

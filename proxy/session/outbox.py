@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.verdict import Verdict
@@ -79,6 +80,13 @@ class CheckPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Decide:
+    """Call ``make``, which takes long, apart from all else, then ``decided`` with what it returns, or with None."""
+
+    make: Callable[[], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close both connections when everything has been written. ``sqlstate`` says why, None for an orderly end."""
 
@@ -93,7 +101,17 @@ class Fault:
 
 
 Command = (
-    Connect | StartTls | Cancel | CancelOwn | LoadCatalog | ReadOwnCatalog | ConfirmCatalog | CheckPlan | Close | Fault
+    Connect
+    | StartTls
+    | Cancel
+    | CancelOwn
+    | LoadCatalog
+    | ReadOwnCatalog
+    | ConfirmCatalog
+    | CheckPlan
+    | Decide
+    | Close
+    | Fault
 )
 
 

@@ -123,7 +123,7 @@ class Queries:
     def _decide_query(self, text: bytes) -> Verdict | None:
         """The verdict on a simple query; None: wait."""
         dialogue = self._dialogue
-        if self.must_settle(text):
+        if self.must_settle(text) or dialogue.deliberates(text):
             return None
         decided = dialogue.planned(text, dialogue.circumstances.decide(text))
         return decided if decided is None or decided.refusal is not None else self._cursors.fetching(decided)

@@ -220,7 +220,7 @@ class Requests:
             self._refuse_parse(dialogue.missing, b"\0\0", refused(b"", refusal), refusal)
             return True
         name, text, types = frontend.read_parse(frame.data)
-        if self._queries.must_settle(text):
+        if self._queries.must_settle(text) or dialogue.deliberates(text):
             return False
         verdict = dialogue.circumstances.decide(text)
         if verdict.refusal is not None and verdict.permanent:

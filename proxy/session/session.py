@@ -24,7 +24,7 @@ from proxy.session.requests import Requests
 from proxy.session.startup import Phase, Startup
 from proxy.session.transaction import Transaction
 from proxy.session.turns import Turns
-from proxy.verdict import Engine
+from proxy.verdict import Engine, Verdict
 from proxy.wire import backend, frontend
 from proxy.wire.client import ClientMessages, MessageLimits
 from proxy.wire.upstream import UpstreamMessages
@@ -308,14 +308,8 @@ class Session:
         """What a ReadOwnCatalog asked for; None where it cannot be read. ``canceled``: what the upstream said when the
         client canceled it."""
 
-        def work() -> None:
-            self._upstream.read_rows = False
-            if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_own:
-                self._dialogue.own_read(catalog, canceled)
-                self._advance()
-                self._leave_when_idle()
-
-        self._guarded(work)
+        self._upstream.read_rows = False
+        self._guarded(self._go_on_with, lambda dialogue: dialogue.own_read(catalog, canceled))
 
     def catalog_confirmed(self, *, read: bool) -> None:
         """What a ConfirmCatalog asked for is there, or could not be read: then what is known must do, if it can."""
@@ -332,14 +326,18 @@ class Session:
 
     def plan_checked(self, found: tuple[str, ...]) -> None:
         """What a CheckPlan asked for: the relations that would be scanned in a way that was not decided."""
+        self._guarded(self._go_on_with, lambda dialogue: dialogue.plan_checked(found))
 
-        def work() -> None:
-            if self._dialogue is not None and self._requests is not None and self._dialogue.awaiting_plan is not None:
-                self._dialogue.plan_checked(found)
-                self._advance()
-                self._leave_when_idle()
+    def decided(self, verdict: Verdict | None) -> None:
+        """What a Decide asked for; None where it raised."""
+        self._guarded(self._go_on_with, lambda dialogue: dialogue.decided(verdict))
 
-        self._guarded(work)
+    def _go_on_with(self, take: Callable[[Dialogue], None]) -> None:
+        """What was waited for is there, and ``take`` takes it."""
+        if self._dialogue is not None and self._requests is not None:
+            take(self._dialogue)
+            self._advance()
+            self._leave_when_idle()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

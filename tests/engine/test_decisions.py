@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from proxy.engine import ConsentEngine
 from proxy.policy.model import Suspension
@@ -56,3 +59,56 @@ def test_what_is_remembered_is_bounded() -> None:
     too_long = b"SELECT 1 -- " + b"x" * 70_000
     assert decisions.authorize(too_long).refusal is None
     assert too_long not in decisions.known
+
+
+LONG = {
+    "comparisons": " OR ".join(f"id = {n}" for n in range(300)),
+    "a list": f"id IN ({', '.join(str(n) for n in range(3000))})",
+    "hidden": " AND ".join(f"phone <> '{n}'" for n in range(300)),
+    "nested too deeply": "id = 0" + " + 1" * 3000,
+    "no SQL": " OR ".join("id = 1" for _ in range(300)) + " OR OR",
+    "an untrusted function": " OR ".join(f"app.peek({n})" for n in range(300)),
+}
+
+
+@pytest.mark.parametrize("condition", LONG.values(), ids=LONG)
+def test_what_is_decided_apart_is_what_would_be_decided_here(condition: str) -> None:
+    query = f"SELECT id, full_name FROM subscribers WHERE {condition}".encode()
+    here = ConsentEngine(clock=lambda: NOW).decisions(context("analyst", "marketing")).authorize(query)
+    decisions = ConsentEngine(clock=lambda: NOW).decisions(context("analyst", "marketing"))
+    work = decisions.work(query)
+    assert work is not None
+    with ThreadPoolExecutor(1) as other:
+        apart = other.submit(work.make).result()
+    assert replace(apart, statements=()) == replace(here, statements=())
+    assert [(one.kind, one.columns) for one in apart.statements] == [(one.kind, one.columns) for one in here.statements]
+    work.take(apart)
+    assert decisions.work(query) is None
+    assert decisions.authorize(query) is apart
+
+
+def test_what_was_decided_apart_before_a_suspension_began_is_not_kept() -> None:
+    now = NOW
+    engine = ConsentEngine(clock=lambda: now)
+    order = Suspension("marketing", NOW + timedelta(seconds=1), None, "ordered by the regulator")
+    decisions = engine.decisions(replace(context("analyst", "marketing"), policy=replace(POLICY, suspensions=(order,))))
+    query = b"SELECT phone FROM subscribers WHERE id IN (" + b"1, " * 1000 + b"1)"
+    work = decisions.work(query)
+    assert work is not None
+    verdict = work.make()
+    assert verdict.refusal is None
+    now = NOW + timedelta(seconds=1)
+    work.take(verdict)
+    assert decisions.work(query) is not None
+    assert decisions.authorize(query).refusal is not None
+
+
+def test_of_very_long_texts_few_are_held() -> None:
+    engine = ConsentEngine(clock=lambda: NOW)
+    query = b"SELECT 1 -- " + b"x" * 70_000
+    many = [engine.decisions(replace(context("analyst"), start={"n": str(n)})) for n in range(6)]
+    assert len({id(one) for one in many}) == 6
+    verdicts = [one.authorize(query) for one in many]
+    held = [one.authorize(query) is verdict for one, verdict in zip(reversed(many), reversed(verdicts), strict=True)]
+    assert held[:4] == [True] * 4
+    assert held[4:] == [False] * 2

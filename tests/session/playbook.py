@@ -8,9 +8,11 @@ what the owner is asked to do. Messages are written short: ``Q SELECT 1``, ``P n
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 from proxy.journal import SessionFacts
-from proxy.session import Session, Surroundings
+from proxy.session import Decide, Session, Surroundings
+from proxy.verdict import Verdict
 from proxy.wire import backend, frontend, startup
 from proxy.wire.client import MessageLimits
 from tests.session.rules import FixedPolicy, MemoryJournal, RulesEngine, StaticCatalogs
@@ -18,8 +20,12 @@ from tests.session.rules import FixedPolicy, MemoryJournal, RulesEngine, StaticC
 _EMPTY = {"1", "2", "3", "I", "s", "n", "c"}
 
 
+LONG = "LONG" + "!" * 2048
+"""A text with it is long enough to be decided elsewhere; playbooks say ``LONG``."""
+
+
 def client_message(line: str) -> bytes:
-    kind, _, rest = line.partition(" ")
+    kind, _, rest = line.replace("'LONG'", f"'{LONG}'").partition(" ")
     words = rest.split(" ")
     match kind:
         case "Q":
@@ -113,6 +119,7 @@ class Stage:
         self.journal = MemoryJournal()
         self.engine = RulesEngine()
         self.catalogs = StaticCatalogs()
+        self.deciding: list[Callable[[], Verdict]] = []
         clock = itertools.count(step=1e-4)
         surroundings = Surroundings(
             self.engine, self.journal, FixedPolicy(), self.catalogs, MessageLimits(), lambda: next(clock)
@@ -143,14 +150,15 @@ class Stage:
         lines = [f">upstream {client_line(whole)}" for whole in _split(b"".join(box.upstream))]
         lines += [f">client {upstream_line(whole)}" for whole in _split(b"".join(box.client))]
         lines += [f">owner {type(command).__name__}" for command in box.commands]
+        self.deciding = [command.make for command in box.commands if isinstance(command, Decide)] or self.deciding
         box.upstream, box.client, box.commands = [], [], []
-        return [line.replace("consentry token ", "private ") for line in lines]
+        return [line.replace("consentry token ", "private ").replace(LONG, "LONG") for line in lines]
 
     def arrive(self, who: str, messages: list[str], piece: int = 0) -> list[str]:
         """``messages`` arrive, in pieces of ``piece`` bytes if that is not 0."""
         if who == "owner":
-            self.catalogs.load("db", anew=True)
-            self.session.catalog_ready()
+            for what in messages:
+                self._owned(what)
             return self.taken()
         build, receive = {
             "client": (client_message, self.session.client_data),
@@ -160,6 +168,15 @@ class Stage:
         for start in range(0, len(data), piece or len(data)):
             receive(data[start : start + (piece or len(data))])
         return self.taken()
+
+    def _owned(self, what: str) -> None:
+        """The owner has done something: ``ready`` (the catalog), ``decided`` or ``failed`` (what was to be decided)."""
+        if what == "ready":
+            self.catalogs.load("db", anew=True)
+            self.session.catalog_ready()
+        else:
+            make = self.deciding.pop()
+            self.session.decided(make() if what == "decided" else None)
 
 
 def play(script: str, piece: int = 0) -> None:

@@ -209,6 +209,51 @@ PLAYBOOKS = {
         >client S application_name\0me\0
         >client N 00000 hello
         """,
+    "a decision that takes long is made elsewhere": """
+        client> Q SELECT 'LONG'
+        >owner Decide
+        client> Q SELECT 2
+        owner> decided
+        >upstream Q SELECT 'LONG'
+        upstream> C SELECT 1
+        upstream> Z I
+        >upstream Q SELECT 2
+        >client C SELECT 1
+        >client Z I
+        """,
+    "a Parse waits for it, and what comes behind": """
+        client> P s SELECT 'LONG'
+        client> B '' s
+        client> E ''
+        client> S
+        >owner Decide
+        owner> decided
+        >upstream P s SELECT 'LONG'
+        >upstream B '' s
+        >upstream E ''
+        >upstream S
+        """,
+    "it is made here where that fails": """
+        client> Q SELECT 'LONG'
+        >owner Decide
+        owner> failed
+        >upstream Q SELECT 'LONG'
+        """,
+    "it is made again where the session stands otherwise by then": """
+        client> Q SELECT 'LONG'
+        >owner Decide
+        owner> ready
+        owner> decided
+        >owner Decide
+        owner> decided
+        >upstream Q SELECT 'LONG'
+        """,
+    "a refusal is made elsewhere, too": """
+        client> Q SELECT 'GUARDED', 'LONG'
+        >owner Decide
+        owner> decided
+        >upstream Q SELECT FROM pg_catalog."consentry: refused"
+        """,
     "what is notified on a channel that is not trusted is not heard": """
         upstream> A secrets
         upstream> A note
