@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from proxy.engine.part import Part
 from proxy.engine.refusals import PolicyRefused, unsupported
-from proxy.engine.row_checks import Check, Written, failing_as, unmodified
-from proxy.engine.secured import column_use, look, unrestricted
+from proxy.engine.row_checks import Check, Written, failing_as, unmodified, written_use
+from proxy.engine.secured import look, unrestricted
 from proxy.engine.write_refusals import managing_refused, writing_refused
 from proxy.policy.decision import decide
 from proxy.policy.model import Outcome, RetentionCondition, Use
@@ -76,7 +76,7 @@ class Managing:
         allowed = " AND ".join(dict.fromkeys(f"({one.writing(conditions)})" for one in columns))
         if not columns or all(one.writing(conditions) == "true" for one in columns):
             return
-        uses = [column_use(self.part.relation, one.column, one.decision, Use.WRITE) for one in columns]
+        uses = [written_use(self.part.relation, one) for one in columns]
         refusal = writing_refused(uses, self.part.purpose, self.part.state, always=False)
         for one in moved:
             column = self.part.relation.column(one.column or "")
@@ -87,7 +87,7 @@ class Managing:
                 )
             text = f"CASE WHEN {allowed} THEN ({HOLE}) ELSE {failing_as(self.part.number(refusal), column)} END"
             edits.append(self.part.clauses.wrapped(one, text))
-        found.append(Check(allowed, tuple(columns)))
+        found.append(Check(allowed, tuple(columns), event="update"))
 
     def _links(self) -> frozenset[str]:
         """The columns by which a row of the target reaches its subject."""
@@ -115,5 +115,6 @@ class Managing:
                 if through:
                     about = tuple(one for one in decision.conditions if not isinstance(one, RetentionCondition))
                     decision = replace(decision, conditions=about)
-                found.append(Written(name, decision, rows, frozenset({Given.CONSTANT}), "false", "true"))
+                given = frozenset({Given.CONSTANT})
+                found.append(Written(name, decision, rows, given, "false", "true", table=entry.name))
         return [one for one in found if one.decision.outcome is Outcome.ALLOW] or found

@@ -10,12 +10,11 @@ from proxy.engine.conditions import RowConditions
 from proxy.engine.part import Part
 from proxy.engine.refusals import unsupported
 from proxy.engine.registration import deferral, deferred, registered
-from proxy.engine.row_checks import CHECK, Check, combined, immediate
-from proxy.engine.secured import column_use
+from proxy.engine.row_checks import CHECK, Check, combined, immediate, written_use
 from proxy.engine.with_queries import unseen
 from proxy.engine.write_refusals import explaining_refused, writing_refused
 from proxy.errors import Refusal
-from proxy.policy.model import SubjectLink, TablePolicy, Use
+from proxy.policy.model import SubjectLink, TablePolicy
 from proxy.sql.quote import identifier, qualified
 from proxy.sql.splice import Change
 from proxy.verdict import DeferredCheck
@@ -39,7 +38,7 @@ class Returning:
         if note is not None:
             within.append(note)
         for check in found:
-            uses = [column_use(self.part.relation, one.column, one.decision, Use.WRITE) for one in check.columns]
+            uses = [written_use(self.part.relation, one) for one in check.columns]
             refusal = check.refusal or writing_refused(uses, self.part.purpose, self.part.state, always=False)
             number = self.part.number(refusal)
             concerning = self._concerning(check)
@@ -56,8 +55,8 @@ class Returning:
             return check
         assigned = self.part.assigned()
         names = {one.column for one in check.columns}
-        events = {event for name in names for event, _ in assigned.get(name, ())} or {check.event or "update"}
-        if events >= {action.event for action in self.part.modification.actions}:
+        events = {check.event} if check.event else {event for name in names for event, _ in assigned.get(name, ())}
+        if not events or events >= {action.event for action in self.part.modification.actions}:
             return check
         actions = ", ".join(f"'{event.upper()}'::pg_catalog.text" for event in sorted(events))
         others = f"merge_action() OPERATOR(pg_catalog.<>) ALL (ARRAY[{actions}])"

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from proxy.catalog.model import Column
+from proxy.catalog.model import Column, Relation
 from proxy.engine.aliases import TOKEN, alias
 from proxy.engine.conditions import RowConditions
+from proxy.engine.secured import column_use
 from proxy.errors import Refusal
-from proxy.policy.model import Decision, Outcome, TablePolicy
+from proxy.policy.model import Decision, Name, Outcome, TablePolicy, Use
 from proxy.sql.writing import Given
+from proxy.verdict import ColumnUse
 
 CHECK = alias("x")
 """The name of the result column that carries the check. It never reaches a client."""
@@ -40,6 +42,8 @@ class Written:
     erasable: str
     as_it_was: bool = False
     """``erasable`` holds of the row as it was, and no longer of what it comes to be."""
+    table: Name | None = None
+    """Whose column it is, where it is not the target's: that of a table that reaches its subject through the row."""
 
     def writing(self, conditions: RowConditions) -> str:
         """SQL: a value may stand in the row."""
@@ -51,7 +55,8 @@ class Written:
 @dataclass(frozen=True, slots=True)
 class Check:
     """What all of ``columns`` demand of a row. ``allowed`` is SQL. ``refusal``: what it means that a row fails it, if
-    not that ``columns`` may not be written. ``event``: the rows that it is about, if not those that ``columns`` tell.
+    not that ``columns`` may not be written. ``event``: the rows that it is about (those of one action of a MERGE), if
+    not those in which ``columns`` are set.
     """
 
     allowed: str
@@ -83,6 +88,14 @@ def _allowed(written: str, erasable: str, columns: list[Written]) -> str:
     either = [f"CASE WHEN {null} THEN {erasable} ELSE {written} END" for null in open_]
     terms = ([f"({erasable})"] if emptied else []) + ([f"({written})"] if filled else []) + either
     return " AND ".join(terms)
+
+
+def written_use(target: Relation, one: Written) -> ColumnUse:
+    """What audit and refusals say of it."""
+    use = column_use(target, one.column, one.decision, Use.WRITE)
+    if one.table is None:
+        return use
+    return replace(use, column=f"{one.table.schema}.{one.table.relation}.{one.column}")
 
 
 def failing(mark: int | str) -> str:

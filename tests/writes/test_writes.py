@@ -334,6 +334,11 @@ CASES = {
     "a parent moved from who has withdrawn": Case(
         "signup", "UPDATE invoices SET subscriber_id = 1 WHERE id = 3", "42501 consent"
     ),
+    "a parent moved to another": Case(
+        "signup",
+        "UPDATE invoices SET subscriber_id = 3 WHERE id = 1",
+        "42501 writing public.lines.ship_to is not allowed",
+    ),
     "a line moved": Case("signup", "UPDATE lines SET invoice_id = 2 WHERE id = 1", "UPDATE 1"),
     "a line moved from who has withdrawn": Case("signup", "UPDATE lines SET invoice_id = 2 WHERE id = 3", "42501 "),
     "moved by law": Case("registrar", "UPDATE calls SET subscriber_id = 2 WHERE id = 3", "UPDATE 1"),
@@ -361,6 +366,21 @@ CASES = {
         "MERGE INTO calls c USING (VALUES (1, 1, '137'), (10, 3, '136')) v (id, who, callee) ON v.id = c.id"
         " WHEN MATCHED THEN UPDATE SET callee = v.callee"
         " WHEN NOT MATCHED THEN INSERT (id, subscriber_id, callee) VALUES (v.id, v.who, v.callee)",
+        "42501 consent",
+        since=17,
+    ),
+    "a row moved to another, where other rows are inserted with what it holds": Case(
+        "signup",
+        "MERGE INTO calls c USING (VALUES (1, 3)) v (id, who) ON v.id = c.id"
+        " WHEN MATCHED THEN UPDATE SET subscriber_id = v.who"
+        " WHEN NOT MATCHED THEN INSERT (id, subscriber_id, callee, cell) VALUES (v.id, v.who, '137', 'x')",
+        "42501 consent",
+        since=17,
+    ),
+    "moved to nobody, where others are inserted": Case(
+        "signup",
+        "MERGE INTO calls c USING (VALUES (1)) v (id) ON v.id = c.id WHEN MATCHED THEN UPDATE SET subscriber_id = NULL"
+        " WHEN NOT MATCHED THEN INSERT (id, subscriber_id, callee, cell) VALUES (v.id, 1, '137', 'x')",
         "42501 consent",
         since=17,
     ),

@@ -93,7 +93,7 @@ class Consent(Base):
 class Order(Base):
     __tablename__ = "orders"
     id: orm.Mapped[int] = orm.mapped_column(sa.Identity(start=100), primary_key=True)
-    person_id: orm.Mapped[int] = orm.mapped_column(sa.ForeignKey("people.id", ondelete="CASCADE"))
+    person_id: orm.Mapped[int | None] = orm.mapped_column(sa.ForeignKey("people.id", ondelete="CASCADE"))
     address: orm.Mapped[str | None]
     total: orm.Mapped[int] = orm.mapped_column(server_default="0")
     details: orm.Mapped[dict[str, Any] | None] = orm.mapped_column(MutableDict.as_mutable(postgresql.JSONB()))

@@ -179,6 +179,12 @@ def _move(session: orm.Session) -> None:
     session.flush()
 
 
+def _leave(session: orm.Session) -> None:
+    """What a relationship without ``delete-orphan`` does with what is taken from it."""
+    session.get_one(Order, 1).person_id = None
+    session.flush()
+
+
 def _take_over(session: orm.Session) -> None:
     new = insert(Preference).values(person_id=3, key="colour", value="blue")
     session.execute(new.on_conflict_do_update(index_elements=["person_id", "key"], set_={"value": new.excluded.value}))
@@ -242,6 +248,7 @@ REFUSALS = {
     "one of many new rows": Refusal("shop", _add_many, "orders.address"),
     "a row of a closed account": Refusal("shop", _add_closed, "lines.engraving"),
     "a row that is moved": Refusal("shop", _move, "orders.person_id", MANAGES, MANAGED),
+    "a row without a subject": Refusal("desk", _leave, "orders.address, public.lines.engraving"),
     "an upsert over a mask": Refusal("shop", _take_over, "preferences.value"),
     "consent, by who does not manage it": Refusal("shop", _agree_for_them, "consents", MANAGES, MANAGED),
     "an account, by who does not manage it": Refusal("shop", _reopen, "people.status", MANAGES, MANAGED),
