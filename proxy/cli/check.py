@@ -72,10 +72,12 @@ def _against(policy: Policy, dsn: str) -> list[Finding]:
     """What the live catalog says against the policy. Without the catalog the process ends with 1."""
     from proxy.catalog.catalogs import CatalogUnavailable
     from proxy.cli.live import catalog_of
+    from proxy.engine.untrusted_code import untrusted_code
 
     try:
         catalog = asyncio.run(catalog_of(dsn))[0]
-        return [*verify(policy, catalog), *survey(policy, catalog, asyncio.run(surroundings_of(dsn, policy)))]
+        surveyed = survey(policy, catalog, asyncio.run(surroundings_of(dsn, policy)))
+        return [*verify(policy, catalog), *untrusted_code(policy, catalog), *surveyed]
     except (OSError, asyncpg.PostgresError, CatalogUnavailable) as error:
         typer.echo(f"consentry: the catalog of {dsn.rpartition('@')[2]} cannot be read: {error}", err=True)
         raise typer.Exit(Code.COULD_NOT_RUN) from None

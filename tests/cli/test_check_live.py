@@ -79,6 +79,23 @@ CASES = {
             ("privilege", "GRANT SELECT (status) ON public.people TO seller"),
         ],
     ),
+    "code that nobody trusts": (
+        """
+        CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE FUNCTION app.even(n int) RETURNS boolean LANGUAGE sql RETURN n % 2 = 0;
+        CREATE TRIGGER spied BEFORE INSERT OR UPDATE ON calls FOR EACH ROW EXECUTE FUNCTION app.spy();
+        CREATE DOMAIN app.even_number AS int CHECK (app.even(VALUE));
+        ALTER TABLE people ADD COLUMN visits app.even_number;
+        ALTER TABLE app.consents RENAME TO log;
+        CREATE VIEW app.consents AS SELECT DISTINCT person, purpose, granted_at FROM app.log WHERE app.even(person);
+        GRANT SELECT ON app.consents TO seller
+        """,
+        [
+            ("untrusted-code", "INSERT into, UPDATE of public.people runs app.even"),
+            ("untrusted-code", "INSERT into, UPDATE of public.calls runs app.spy"),
+            ("untrusted-code", "reading app.consents runs app.even"),
+        ],
+    ),
     "a role that reads nothing classified": (
         "REVOKE ALL ON people, calls, app.consents FROM seller; GRANT SELECT (id, person) ON calls TO seller",
         [],
