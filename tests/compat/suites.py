@@ -119,7 +119,7 @@ _SQLALCHEMY_CORE: Final = (
 )
 _SQLALCHEMY_WRITES: Final = (
     "test/orm/dml",
-    *(f"test/orm/inheritance/test_{name}.py" for name in "basic poly_persistence polymorphic_rel".split()),
+    *(f"test/orm/inheritance/test_{name}.py" for name in "basic polymorphic_rel".split()),
     *(
         f"test/orm/test_{name}.py"
         for name in (
@@ -147,7 +147,7 @@ def _sqlalchemy(name: str, covers: str, tests: tuple[str, ...]) -> Suite:
         extensions=("hstore", "citext"),
         postgres=15,
         unavoidable={
-            "::test_client_encoding$": "`client_encoding` stays UTF8",
+            "::test_client_encoding$": _ENCODING,
             r"::test_backslash_escapes_detection\[False-True\]$": _CONFORMING,
         },
     )
