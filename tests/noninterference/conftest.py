@@ -12,7 +12,5 @@ from proxy.demo.postgres import EmbeddedPostgres
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     """Takes the place of the run's server for the tests of this folder."""
-    # Plans change when autovacuum comes by, which is not at once for both databases.
-    settings = {"autovacuum": "off"}
-    with EmbeddedPostgres(version=request.config.getoption("--postgres"), settings=settings) as server:
+    with EmbeddedPostgres(version=request.config.getoption("--postgres")) as server:
         yield server
