@@ -79,7 +79,7 @@ def statements(
             connection.execute(_FORGET.encode())
         batch = first // BATCH
         while True:
-            made = _batch(postgres, names[0], seed * _SEEDS + batch)
+            made = _batch(postgres, names[0], (seed * _SEEDS + batch) % (1 << 31))
             yield from ((number, text) for number, text in enumerate(made, batch * BATCH) if number >= first)
             batch += 1
     finally:
